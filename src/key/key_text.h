@@ -1,0 +1,23 @@
+// Typed, injective text for plain values inside keys: 5, 'a b', True, 1.0, b'..', None. Whoever reads a
+// key can tell the value and its type, and no value's text can run into its neighbour's.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace smartcache {
+
+void AppendInt(std::string& out, std::int64_t value);
+// A decimal integer too large for 64 bits, digits with sign.
+void AppendBigInt(std::string& out, std::string_view digits);
+void AppendFloat(std::string& out, double value);
+void AppendBool(std::string& out, bool value);
+void AppendNone(std::string& out);
+// UTF-8 (lone surrogates encoded as three bytes). Bare if it looks like a name, else quoted and escaped.
+void AppendText(std::string& out, std::string_view utf8);
+// Always quoted.
+void AppendQuoted(std::string& out, std::string_view utf8);
+void AppendBytes(std::string& out, std::string_view bytes);
+
+}  // namespace smartcache

@@ -1,0 +1,41 @@
+// An entry as L1 holds it. Immutable once inserted, shared by readers, freed by the last of them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "smartcache/cache.h"
+#include "smartcache/entry.h"
+#include "tags/slots.h"
+
+namespace smartcache {
+
+struct SlotToken {
+  SlotRef slot;
+  TagToken tag_token;
+};
+
+struct LocalEntry {
+  Tag hash = 0;  // KeyTag(key)
+  std::string key;
+  std::uint64_t identity = 0;
+  Instant soft_deadline = kNever;
+  Instant hard_deadline = kNever;
+  Duration cost{};
+  std::vector<SlotToken> tags;
+  // A plain entry (stored by an explicit set) has no token of its own key: it is good while the key's slot
+  // has not been dropped and the stamp stands. Null for computed entries.
+  SlotRef key_slot;
+  std::uint64_t key_version = 0;
+  std::uint64_t stamp = 0;
+  std::unique_ptr<Value> value;
+  std::size_t weight = 0;  // bytes charged: this struct, key, tags and value
+  // Slots::changes() and stamp at which all tags were last seen fresh, and until when: a shortcut past the slots.
+  mutable std::atomic<std::uint64_t> checked_changes{0};
+  mutable std::atomic<std::uint64_t> checked_stamp{0};
+};
+
+}  // namespace smartcache
