@@ -67,6 +67,7 @@ struct StoredValue {
   EntryView entry;       // views into envelope
   Duration remaining{};  // of the hard TTL
   bool stale = false;    // the soft TTL is over
+  std::shared_ptr<LocalEntry> draft;  // what L1 will hold once the value is decoded; null: not for L1
 };
 
 struct Answer {
@@ -102,7 +103,7 @@ enum class FillOutcome : std::uint8_t { kStored, kRejected, kTooLarge, kUnavaila
 class Cache {
  public:
   // Takes the parts. `backplane` may be null: then L1 is trusted only as the store's ChangeCounter allows.
-  static std::unique_ptr<Cache> Make(Options options, std::unique_ptr<Store> store,
+  static std::shared_ptr<Cache> Make(Options options, std::unique_ptr<Store> store,
                                      std::unique_ptr<Backplane> backplane, const Clock& clock = Clock::System());
   virtual ~Cache() = default;
 

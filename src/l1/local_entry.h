@@ -22,6 +22,7 @@ struct LocalEntry {
   Tag hash = 0;  // KeyTag(key)
   std::string key;
   std::uint64_t identity = 0;
+  std::uint64_t epoch = 0;  // of the store that its tokens belong to
   Instant soft_deadline = kNever;
   Instant hard_deadline = kNever;
   Duration cost{};
@@ -33,9 +34,9 @@ struct LocalEntry {
   std::uint64_t stamp = 0;
   std::unique_ptr<Value> value;
   std::size_t weight = 0;  // bytes charged: this struct, key, tags and value
-  // Slots::changes() and stamp at which all tags were last seen fresh, and until when: a shortcut past the slots.
-  mutable std::atomic<std::uint64_t> checked_changes{0};
-  mutable std::atomic<std::uint64_t> checked_stamp{0};
+  // A shortcut past the slots. Listener: the Slots::changes() at which all tags were last seen fresh.
+  // Embedded: the store's change counter, likewise. Only set while no slot's deadline comes before ours.
+  mutable std::atomic<std::uint64_t> checked{0};
 };
 
 }  // namespace smartcache
