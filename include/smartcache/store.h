@@ -80,6 +80,10 @@ struct BumpReply : Reply {
 
 enum class PutCondition : std::uint8_t { kAlways, kIfAbsent, kIfPresent };
 
+struct PutReply : Reply {
+  bool stored = false;  // false: the condition did not hold
+};
+
 struct FillRequest {
   std::string_view key;
   std::string_view envelope;      // empty: store nothing, only release the lock
@@ -120,9 +124,9 @@ class Store {
   // Drops the tokens, compares the schemes, announces all of it. One round trip per bucket group.
   virtual Result<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes) = 0;
   // An explicit store by the user: replaces the entry, drops the token of the key's own tag, announces it.
-  // False: the condition did not hold.
-  virtual Result<bool> Put(std::string_view key, std::string_view envelope, Duration ttl,
-                           PutCondition condition) = 0;
+  // The reply's epoch tells the caller whether the one in the envelope is the store's.
+  virtual Result<PutReply> Put(std::string_view key, std::string_view envelope, Duration ttl,
+                               PutCondition condition) = 0;
   // Deletes entries and the tokens of their own tags, announces them. Returns how many entries there were.
   virtual Result<std::size_t> Delete(std::span<const std::string> keys) = 0;
   // Sets the remaining time to live; false when there is no such entry.
