@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+import select
+import shutil
 import signal
 import subprocess
 import sys
 
 import psycopg
 import pytest
+import redis
 
 from tests.servers import PostgresServer, RedisServer, main
 
 
 def test_redis_answers_on_port_and_socket_and_is_emptied(redis_server: RedisServer) -> None:
-    import redis
-
     with redis.Redis.from_url(redis_server.url) as by_port, redis_server.client() as by_socket:
         by_port.set("a", 1)
         assert by_socket.get("a") == b"1"
@@ -32,8 +33,6 @@ def test_redis_comes_back_on_its_port_after_a_kill(redis_server: RedisServer) ->
 
 
 def test_paused_redis_accepts_and_does_not_answer(redis_server: RedisServer) -> None:
-    import redis
-
     redis_server.pause()
     with redis_server.client(socket_timeout=0.05, retry=None) as client:
         with pytest.raises(redis.TimeoutError):
@@ -51,17 +50,17 @@ def test_postgres_answers(postgres: PostgresServer) -> None:
 def test_a_server_dies_with_the_process_that_started_it() -> None:
     program = (
         "import os, signal; from tests.servers import RedisServer; s = RedisServer();"
-        "print(s.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "print(s.pid, s.folder, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    pid, folder = done.stdout.split()
+    shutil.rmtree(folder)
     # The kernel sends the signal as the parent ends; the pidfd tells when the child has.
     try:
-        ended = os.pidfd_open(int(done.stdout))
+        ended = os.pidfd_open(int(pid))
     except ProcessLookupError:
         return
     with os.fdopen(ended) as handle:
-        import select
-
         assert select.select([handle], [], [], 10)[0], "the server outlived its starter"
 
 
