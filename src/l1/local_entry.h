@@ -13,11 +13,6 @@
 
 namespace smartcache {
 
-struct SlotToken {
-  SlotRef slot;
-  TagToken tag_token;
-};
-
 struct LocalEntry {
   Tag hash = 0;  // KeyTag(key)
   std::string key;
