@@ -42,10 +42,11 @@ class Lead {
   Lead(Lead&&) noexcept;
   Lead& operator=(Lead&&) noexcept;
   ~Lead();
-  [[nodiscard]] State& state() { return *state_; }
   [[nodiscard]] std::string_view key() const;
   // Token of the key's own tag, taken before the computation; part of the vector that Fill stores.
   [[nodiscard]] Token key_token() const;
+  // For the cache: takes the state out, so that destroying the lead does nothing.
+  [[nodiscard]] std::unique_ptr<State> Release() { return std::move(state_); }
 
  private:
   std::unique_ptr<State> state_;
@@ -112,7 +113,7 @@ class Cache {
   virtual LocalRef Peek(Tag hash, std::string_view key, std::uint64_t identity) = 0;
   virtual Answer Find(std::string_view key, const FindOptions& options) = 0;
   // An explicit read: never leads nor waits. kHit, kStored (without lead; see AdmitRead) or kBypass (a miss).
-  virtual Answer Get(std::string_view key) = 0;
+  virtual Answer Get(std::string_view key, std::uint64_t identity) = 0;
   virtual std::vector<Answer> GetMany(std::span<const std::string> keys) = 0;
   // Puts a value read by Get into L1, if nothing has overtaken it.
   virtual void AdmitRead(Answer& answer, std::unique_ptr<Value> value) = 0;

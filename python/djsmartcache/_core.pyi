@@ -130,9 +130,9 @@ class Cache:
         nested: bool = False,
         stale: bool = False,
     ) -> Answer: ...
-    def get(self, key: bytes) -> Any:
+    def get(self, key: bytes, identity: int = 0) -> Any:
         """An explicit read: the value (a private copy) or MISS. One round trip if not in L1."""
-    def get_answer(self, key: bytes) -> Answer:
+    def get_answer(self, key: bytes, identity: int = 0) -> Answer:
         """As get, with the evidence: kind HIT or BYPASS."""
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Any]: ...
     def ttl(self, key: bytes) -> float | None:

@@ -1,0 +1,167 @@
+// The orchestrator: wires L1, slots, flights, store and backplane into the two ways. One file per way:
+// find.cpp (reads), fill.cpp (storing what was computed), write.cpp (invalidation and explicit stores),
+// fetch.cpp (reading the store and proving freshness), lifecycle.cpp (threads, forks, the listener).
+//
+// Lock order: none is held while another is taken, across I/O, or while a Value is destroyed.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/hints.h"
+#include "cache/keeper.h"
+#include "cache/pending.h"
+#include "flight/flights.h"
+#include "l1/local_table.h"
+#include "smartcache/cache.h"
+#include "tags/slots.h"
+#include "tags/trust.h"
+
+namespace smartcache {
+
+class CacheImpl final : public Cache,
+                        public std::enable_shared_from_this<CacheImpl>,
+                        private BackplaneSink {
+ public:
+  CacheImpl(Options options, std::unique_ptr<Store> store, std::unique_ptr<Backplane> backplane,
+            const Clock& clock);
+  ~CacheImpl() override;
+
+  LocalRef Peek(Tag hash, std::string_view key, std::uint64_t identity) override;
+  Answer Find(std::string_view key, const FindOptions& options) override;
+  Answer Get(std::string_view key, std::uint64_t identity) override;
+  std::vector<Answer> GetMany(std::span<const std::string> keys) override;
+  void AdmitRead(Answer& answer, std::unique_ptr<Value> value) override;
+  std::optional<Duration> Ttl(std::string_view key) override;
+
+  std::optional<std::vector<Token>> Take(std::span<const Tag> tags,
+                                         std::span<const SchemeRequest> schemes) override;
+  void Admit(Lead lead, std::unique_ptr<Value> value) override;
+  Answer Recompute(Lead lead) override;
+  FillOutcome Fill(Lead lead, Computed computed) override;
+  void Abandon(Lead lead, bool retry) override;
+  bool Fresh(std::span<const TagToken> tags) override;
+
+  std::optional<BumpReply> Bump(std::span<const Tag> tags,
+                                std::span<const SchemeKnowledge> schemes) override;
+  Result<bool> Put(std::string_view key, Computed computed, PutCondition condition) override;
+  Result<std::size_t> Delete(std::span<const std::string> keys) override;
+  Result<bool> Touch(std::string_view key, Duration ttl) override;
+  Status Clear() override;
+
+  Result<bool> TryUserLock(std::string_view name, std::uint64_t owner, Duration lease) override;
+  Result<bool> UserUnlock(std::string_view name, std::uint64_t owner) override;
+  void AfterFork() override;
+  void Close() override;
+  Stats& stats() override { return stats_; }
+  const Options& options() const override { return options_; }
+  std::string Describe() const override { return store_->Describe(); }
+  LocalUse local_use() const override;
+  bool trusted() const override;
+
+  // Called by ~Lead.
+  void AbandonState(Lead::State& state, bool retry);
+
+ private:
+  // Slots whose tokens are being fetched: their versions, noted before the request was sent.
+  struct Placeholder {
+    SlotRef slot;
+    std::uint64_t version;
+  };
+  // Slots beyond this are swept if no entry refers to them.
+  static constexpr std::size_t kMaxSlots = 100'000;
+  // Reads of an entry's age do not care for whose instance it was computed.
+  static constexpr std::uint64_t kAnyIdentity = ~std::uint64_t{0};
+  enum class Verdict : std::uint8_t { kFresh, kUnknown, kGone };
+
+  using StoredPtr = std::unique_ptr<StoredValue>;
+  using StatePtr = std::unique_ptr<Lead::State>;
+
+  // --- fetch.cpp
+  [[nodiscard]] TrustNow TrustAt() const;
+  [[nodiscard]] static bool Usable(const TrustNow& trust, Instant now) { return now < trust.until; }
+  // Whether the entry is fresh by the slots alone. Expiry is the caller's.
+  [[nodiscard]] bool Judge(const LocalEntry& entry, const TrustNow& trust, Instant now) const;
+  // Asks the store for the present tokens of an L1 entry.
+  Verdict Revalidate(const LocalEntry& entry);
+  Placeholder Own(Tag hash);
+  std::vector<Placeholder> Expect(std::span<const Tag> tags);
+  void Install(std::span<const Tag> tags, std::span<const Placeholder> expected, const Reply& reply,
+               std::span<const TokenReply> tokens, const TrustNow& trust);
+  // Reads an entry and proves it fresh as of a moment during the call. Null: a miss.
+  Result<StoredPtr> Fetch(std::string_view key, Tag hash, const FindOptions& options);
+  // `known`: tokens read in the same call as the entry; those of other tags are asked for.
+  Result<StoredPtr> Prove(std::string_view key, Tag hash, const FindOptions& options,
+                          StoredEntry entry, const Reply& reply, TagVector known,
+                          const Placeholder& own, const TrustNow& trust);
+  std::shared_ptr<LocalEntry> Draft(const StoredValue& stored, Tag hash, const Reply& reply,
+                                    const Placeholder& own, const TrustNow& trust);
+
+  // --- find.cpp
+  // Whether the store may be asked: nothing pending (it is replayed first), the breaker closed.
+  bool Ready();
+  // kHit, or kBypass for "not in L1"; sets `stale` to an entry past its soft TTL that may be served.
+  Answer FindLocal(std::string_view key, Tag hash, const FindOptions& options, LocalRef& stale);
+  Answer LeadOn(StatePtr state, LocalRef stale_local);
+  Answer Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_stored);
+  Answer Serve(StatePtr state, StoredPtr stored);
+  Answer GiveUp(StatePtr state);
+
+  // --- fill.cpp
+  void Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> value);
+  void Unlock(Lead::State& state);
+  void End(Lead::State& state, FlightEnd end);
+  [[nodiscard]] Duration Jittered(Duration ttl) const;
+
+  // --- write.cpp
+  void DropLocally(std::span<const Tag> tags);
+  // Sends what is pending. True when nothing is left.
+  bool Replay();
+
+  // --- lifecycle.cpp
+  void EnsureStarted();
+  void OnConnected(std::uint64_t epoch) override;
+  void OnFence(Instant sent) override;
+  void OnBump(std::span<const Tag> tags) override;
+  void OnClear() override;
+  void OnDisconnected() override;
+
+  const Options options_;
+  const Clock& clock_;
+  Stats stats_;
+  const std::unique_ptr<Store> store_;
+  const std::unique_ptr<Backplane> backplane_;
+  const bool embedded_;
+  Slots slots_;
+  LocalTable table_;
+  Flights flights_;
+  Trust trust_;
+  Pending pending_;
+  Hints hints_;
+  Keeper keeper_;
+  std::atomic<std::uint64_t> epoch_{0};  // last one heard of
+  std::atomic<bool> replaying_{false};
+  std::atomic<bool> started_{false};
+  std::atomic<bool> closed_{false};
+};
+
+// What a Lead carries.
+struct Lead::State {
+  std::shared_ptr<CacheImpl> cache;
+  std::string key;
+  Tag hash = 0;
+  std::uint64_t epoch = 0;
+  Token key_token = kNoToken;
+  std::shared_ptr<FlightState> flight;
+  std::uint64_t lock_owner = 0;  // 0: holds no lock
+  Keeper::Handle renewal;
+  std::shared_ptr<LocalEntry> draft;  // kStored: for Admit
+  FindOptions options;
+  bool distrust_stored = false;  // what lies in the store could not be decoded: replace it
+};
+
+}  // namespace smartcache

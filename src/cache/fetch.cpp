@@ -1,0 +1,239 @@
+// Reading the store, and the proof that what was read is fresh.
+#include <algorithm>
+#include <utility>
+
+#include "cache/cache_impl.h"
+
+namespace smartcache {
+
+TrustNow CacheImpl::TrustAt() const {
+  if (!embedded_) return backplane_ ? trust_.Now() : TrustNow{};
+  const std::uint64_t counter = store_->ChangeCounter().value_or(0);
+  return {counter, counter == 0 ? Instant{} : kNever};
+}
+
+bool CacheImpl::Judge(const LocalEntry& entry, const TrustNow& trust, Instant now) const {
+  if (!Usable(trust, now)) return false;
+  // Read before the slots: what changes meanwhile makes the shortcut unusable, not wrong.
+  const std::uint64_t moment = embedded_ ? trust.stamp : slots_.changes();
+  if (entry.checked.load(std::memory_order_acquire) == moment) return true;
+  if (entry.key_slot &&
+      (entry.stamp != trust.stamp || entry.key_slot->version() != entry.key_version)) {
+    return false;
+  }
+  bool outlived = true;
+  for (const auto& [slot, tag_token] : entry.tags) {
+    if (!slot->Matches(tag_token.token, trust.stamp, now)) return false;
+    outlived = outlived && slot->deadline() >= entry.hard_deadline;
+  }
+  if (outlived) entry.checked.store(moment, std::memory_order_release);
+  return true;
+}
+
+std::vector<CacheImpl::Placeholder> CacheImpl::Expect(std::span<const Tag> tags) {
+  std::vector<Placeholder> expected;
+  if (options_.local_max_bytes == 0) return expected;
+  expected.reserve(tags.size());
+  for (const Tag tag : tags) {
+    SlotRef slot = slots_.Acquire(tag);
+    const std::uint64_t version = slot->version();
+    expected.push_back({std::move(slot), version});
+  }
+  return expected;
+}
+
+void CacheImpl::Install(std::span<const Tag> tags, std::span<const Placeholder> expected,
+                        const Reply& reply, std::span<const TokenReply> tokens,
+                        const TrustNow& trust) {
+  epoch_.store(reply.epoch, std::memory_order_relaxed);
+  const std::uint64_t stamp = embedded_ ? reply.stamp : trust.stamp;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (tokens[i].token == kNoToken) continue;
+    slots_.Install(tags[i], *expected[i].slot, expected[i].version, tokens[i].token, stamp,
+                   After(reply.sent, tokens[i].ttl));
+  }
+}
+
+CacheImpl::Verdict CacheImpl::Revalidate(const LocalEntry& entry) {
+  if (entry.tags.empty() || entry.key_slot) return Verdict::kGone;  // only the entry itself can tell
+  std::vector<Tag> tags;
+  tags.reserve(entry.tags.size());
+  for (const auto& held : entry.tags) tags.push_back(held.tag_token.tag);
+  const TrustNow trust = TrustAt();
+  const auto expected = Expect(tags);
+  const auto reply = store_->Tokens(tags);
+  if (!reply.ok()) {
+    stats_.Add(Counter::kStoreError);
+    return Verdict::kUnknown;
+  }
+  Install(tags, expected, *reply, reply->tokens, trust);
+  if (reply->epoch != entry.epoch) return Verdict::kGone;
+  for (std::size_t i = 0; i < tags.size(); ++i) {
+    if (reply->tokens[i].token != entry.tags[i].tag_token.token) return Verdict::kGone;
+  }
+  return Verdict::kFresh;
+}
+
+bool CacheImpl::Fresh(std::span<const TagToken> tags) {
+  if (!pending_.empty() || closed_.load(std::memory_order_acquire)) return false;
+  const TrustNow trust = TrustAt();
+  const Instant now = clock_.Now();
+  std::vector<Tag> unknown;
+  std::vector<Token> wanted;
+  for (const auto& [tag, token] : tags) {
+    const bool known = Usable(trust, now) && slots_.Acquire(tag)->Matches(token, trust.stamp, now);
+    if (known) continue;
+    unknown.push_back(tag);
+    wanted.push_back(token);
+  }
+  if (unknown.empty()) return true;
+  const auto expected = Expect(unknown);
+  const auto reply = store_->Tokens(unknown);
+  if (!reply.ok()) return false;
+  Install(unknown, expected, *reply, reply->tokens, trust);
+  for (std::size_t i = 0; i < unknown.size(); ++i) {
+    if (reply->tokens[i].token != wanted[i]) return false;
+  }
+  return true;
+}
+
+Result<CacheImpl::StoredPtr> CacheImpl::Fetch(std::string_view key, Tag hash,
+                                              const FindOptions& options) {
+  const TrustNow trust = TrustAt();
+  const std::vector<Tag> tags = hints_.Of(hash);
+  const Placeholder own = Own(hash);
+  const auto expected = Expect(tags);
+  auto reply = store_->Get(key, tags);
+  if (!reply.ok()) {
+    stats_.Add(Counter::kStoreError);
+    return reply.status();
+  }
+  Install(tags, expected, *reply, reply->tokens, trust);
+  if (!reply->entry) return StoredPtr();
+  TagVector known;
+  known.reserve(tags.size());
+  for (std::size_t i = 0; i < tags.size(); ++i) known.push_back({tags[i], reply->tokens[i].token});
+  return Prove(key, hash, options, std::move(*reply->entry), *reply, std::move(known), own, trust);
+}
+
+CacheImpl::Placeholder CacheImpl::Own(Tag hash) {
+  if (options_.local_max_bytes == 0) return {};
+  SlotRef slot = slots_.Acquire(hash);
+  const std::uint64_t version = slot->version();
+  return {std::move(slot), version};
+}
+
+Result<CacheImpl::StoredPtr> CacheImpl::Prove(std::string_view key, Tag hash,
+                                              const FindOptions& options, StoredEntry entry,
+                                              const Reply& reply, TagVector known,
+                                              const Placeholder& own, const TrustNow& trust) {
+  const auto miss = [this](Counter why) {
+    stats_.Add(why);
+    return StoredPtr();
+  };
+  auto stored = std::make_unique<StoredValue>();
+  stored->envelope = std::move(entry.envelope);
+  stored->remaining = entry.ttl;
+  const auto decoded = DecodeEntry(options_.secret, key, stored->envelope);
+  if (!decoded.ok()) return miss(Counter::kMissCorrupt);
+  stored->entry = *decoded;
+  const EntryHeader& header = stored->entry.header;
+  if (options.identity != kAnyIdentity && header.identity != options.identity) {
+    return miss(Counter::kMissIdentity);
+  }
+  if (header.epoch != reply.epoch) return miss(Counter::kMissEpoch);
+  if (header.hard_ttl != kNever && entry.ttl != kNever) {
+    stored->stale = entry.ttl <= header.hard_ttl - header.soft_ttl;
+    if (stored->stale && !options.stale) return miss(Counter::kMissExpired);
+  }
+
+  // Tokens that the hint did not foresee take a second trip.
+  std::vector<Tag> missing;
+  const auto held = [&known](Tag tag) {
+    return std::find_if(known.begin(), known.end(), [tag](const TagToken& k) { return k.tag == tag; });
+  };
+  for (const auto& [tag, token] : header.tags) {
+    if (held(tag) == known.end()) missing.push_back(tag);
+  }
+  if (!missing.empty()) {
+    const auto expected = Expect(missing);
+    const auto more = store_->Tokens(missing);
+    if (!more.ok()) {
+      stats_.Add(Counter::kStoreError);
+      return more.status();
+    }
+    Install(missing, expected, *more, more->tokens, trust);
+    if (more->epoch != reply.epoch) return miss(Counter::kMissEpoch);
+    for (std::size_t i = 0; i < missing.size(); ++i) {
+      known.push_back({missing[i], more->tokens[i].token});
+    }
+  }
+  hints_.Note(hash, header.tags);
+  for (const auto& tag_token : header.tags) {
+    if (held(tag_token.tag)->token != tag_token.token) return miss(Counter::kMissInvalidated);
+  }
+  stored->draft = Draft(*stored, hash, reply, own, trust);
+  return stored;
+}
+
+std::shared_ptr<LocalEntry> CacheImpl::Draft(const StoredValue& stored, Tag hash,
+                                             const Reply& reply, const Placeholder& own,
+                                             const TrustNow& trust) {
+  if (options_.local_max_bytes == 0) return nullptr;
+  const EntryHeader& header = stored.entry.header;
+  auto draft = std::make_shared<LocalEntry>();
+  draft->hash = hash;
+  draft->key = stored.entry.key;
+  draft->identity = header.identity;
+  draft->epoch = header.epoch;
+  draft->cost = header.cost;
+  draft->hard_deadline = After(reply.sent, stored.remaining);
+  draft->soft_deadline = draft->hard_deadline == kNever
+                             ? kNever
+                             : draft->hard_deadline - (header.hard_ttl - header.soft_ttl);
+  bool computed = false;
+  draft->tags.reserve(header.tags.size());
+  for (const auto& tag_token : header.tags) {
+    computed = computed || tag_token.tag == hash;
+    draft->tags.push_back({slots_.Acquire(tag_token.tag), tag_token});
+  }
+  if (!computed) {
+    draft->key_slot = own.slot;
+    draft->key_version = own.version;
+    draft->stamp = embedded_ ? reply.stamp : trust.stamp;
+  }
+  return draft;
+}
+
+std::optional<std::vector<Token>> CacheImpl::Take(std::span<const Tag> tags,
+                                                  std::span<const SchemeRequest> schemes) {
+  if (closed_.load(std::memory_order_acquire)) return std::nullopt;
+  EnsureStarted();
+  if (!Ready()) return std::nullopt;
+  const TrustNow trust = TrustAt();
+  const Instant now = clock_.Now();
+  std::vector<Token> tokens(tags.size(), kNoToken);
+  std::vector<Tag> unknown;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < tags.size(); ++i) {
+    // A slot that lags behind the store is an older token, which is always safe here.
+    if (Usable(trust, now)) tokens[i] = slots_.Acquire(tags[i])->Usable(trust.stamp, now);
+    if (tokens[i] != kNoToken) continue;
+    unknown.push_back(tags[i]);
+    places.push_back(i);
+  }
+  if (unknown.empty()) return tokens;
+  const auto expected = Expect(unknown);
+  const auto reply = store_->Mint(unknown, schemes);
+  if (!reply.ok()) {
+    stats_.Add(Counter::kStoreError);
+    return std::nullopt;
+  }
+  Install(unknown, expected, *reply, reply->tokens, trust);
+  for (std::size_t i = 0; i < places.size(); ++i) tokens[places[i]] = reply->tokens[i].token;
+  // Amortised here: only taking tokens makes slots that no entry may come to refer to.
+  slots_.Sweep(kMaxSlots);
+  return tokens;
+}
+
+}  // namespace smartcache

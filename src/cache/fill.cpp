@@ -1,0 +1,119 @@
+// Storing what was computed, and ending the flight in every case.
+#include <utility>
+
+#include "base/random.h"
+#include "cache/cache_impl.h"
+
+namespace smartcache {
+
+Duration CacheImpl::Jittered(Duration ttl) const {
+  if (ttl == kNever || options_.jitter <= 0) return ttl;
+  // 53 random bits as a number in [-1, 1).
+  const double spread = static_cast<double>(RandomU64() >> 11) * 0x1p-52 - 1.0;
+  return std::chrono::duration_cast<Duration>(ttl * (1.0 + options_.jitter * spread));
+}
+
+void CacheImpl::Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> value) {
+  if (!draft || !value) return;
+  if (draft->key_slot && draft->key_slot->version() != draft->key_version) return;
+  draft->weight = sizeof(LocalEntry) + draft->key.size() + draft->tags.size() * sizeof(SlotToken) +
+                  value->weight();
+  draft->value = std::move(value);
+  table_.Insert(std::move(draft));
+  slots_.Sweep(kMaxSlots);
+}
+
+void CacheImpl::Unlock(Lead::State& state) {
+  if (state.lock_owner == 0) return;
+  keeper_.Remove(state.renewal);
+  FillRequest release;
+  release.key = state.key;
+  release.lock_owner = std::exchange(state.lock_owner, 0);
+  (void)store_->Fill(release);  // should it not arrive, the lease ends by itself
+}
+
+void CacheImpl::End(Lead::State& state, FlightEnd end) {
+  if (state.flight) flights_.End(std::exchange(state.flight, nullptr), end);
+}
+
+void CacheImpl::Admit(Lead lead, std::unique_ptr<Value> value) {
+  const StatePtr state = lead.Release();
+  Keep(std::move(state->draft), std::move(value));
+  End(*state, FlightEnd::kShared);
+}
+
+void CacheImpl::AdmitRead(Answer& answer, std::unique_ptr<Value> value) {
+  if (answer.stored) Keep(std::move(answer.stored->draft), std::move(value));
+}
+
+FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
+  const StatePtr state = lead.Release();
+  const auto unshared = [&](FillOutcome outcome, Counter why) {
+    stats_.Add(why);
+    Unlock(*state);
+    End(*state, FlightEnd::kUnshared);
+    return outcome;
+  };
+  if (computed.payload.size() > options_.max_payload_bytes) {
+    return unshared(FillOutcome::kTooLarge, Counter::kFillTooLarge);
+  }
+  if (closed_.load(std::memory_order_acquire) || !Ready()) {
+    return unshared(FillOutcome::kUnavailable, Counter::kStoreError);
+  }
+
+  EntryHeader header;
+  header.epoch = state->epoch;
+  header.identity = computed.identity;
+  header.soft_ttl = Jittered(computed.ttl);
+  header.hard_ttl = After(header.soft_ttl, computed.stale);
+  header.cost = computed.cost;
+  header.codec = computed.codec;
+  header.tags = std::move(computed.tags);
+  header.tags.push_back({state->hash, state->key_token});
+
+  FillRequest request;
+  const std::string envelope = EncodeEntry(options_.secret, state->key, header, computed.payload);
+  request.key = state->key;
+  request.envelope = envelope;
+  request.ttl = header.hard_ttl;
+  request.key_token = state->key_token;
+  request.lock_owner = state->lock_owner;
+  if (state->lock_owner != 0) keeper_.Remove(state->renewal);
+  const Instant now = clock_.Now();
+  const auto stored = store_->Fill(request);
+  state->lock_owner = 0;
+  if (!stored.ok()) return unshared(FillOutcome::kUnavailable, Counter::kStoreError);
+  if (!*stored) return unshared(FillOutcome::kRejected, Counter::kFillRejected);
+
+  stats_.Add(Counter::kFill);
+  hints_.Note(state->hash, header.tags);
+  if (options_.local_max_bytes != 0) {
+    auto draft = std::make_shared<LocalEntry>();
+    draft->hash = state->hash;
+    draft->key = state->key;
+    draft->identity = header.identity;
+    draft->epoch = header.epoch;
+    draft->cost = header.cost;
+    draft->soft_deadline = After(now, header.soft_ttl);
+    draft->hard_deadline = After(now, header.hard_ttl);
+    draft->tags.reserve(header.tags.size());
+    for (const auto& tag_token : header.tags) {
+      draft->tags.push_back({slots_.Acquire(tag_token.tag), tag_token});
+    }
+    Keep(std::move(draft), std::move(computed.value));
+  }
+  End(*state, FlightEnd::kShared);
+  return FillOutcome::kStored;
+}
+
+void CacheImpl::AbandonState(Lead::State& state, bool retry) {
+  Unlock(state);
+  End(state, retry ? FlightEnd::kFailed : FlightEnd::kUnshared);
+}
+
+void CacheImpl::Abandon(Lead lead, bool retry) {
+  const StatePtr state = lead.Release();
+  AbandonState(*state, retry);
+}
+
+}  // namespace smartcache

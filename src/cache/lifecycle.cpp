@@ -1,0 +1,90 @@
+// Beginning and end of a cache, forks, and what the listener thread tells it.
+#include <utility>
+
+#include "cache/cache_impl.h"
+
+namespace smartcache {
+
+std::shared_ptr<Cache> Cache::Make(Options options, std::unique_ptr<Store> store,
+                                   std::unique_ptr<Backplane> backplane, const Clock& clock) {
+  return std::make_shared<CacheImpl>(std::move(options), std::move(store), std::move(backplane),
+                                     clock);
+}
+
+CacheImpl::CacheImpl(Options options, std::unique_ptr<Store> store,
+                     std::unique_ptr<Backplane> backplane, const Clock& clock)
+    : options_(std::move(options)),
+      clock_(clock),
+      store_(std::move(store)),
+      backplane_(std::move(backplane)),
+      embedded_(store_->ChangeCounter().has_value()),
+      table_(options_.local_max_bytes, stats_),
+      trust_(options_.trust_bound),
+      keeper_(*store_, options_.lock_timeout) {}
+
+CacheImpl::~CacheImpl() { Close(); }
+
+void CacheImpl::EnsureStarted() {
+  // Threads are started by the first use, not at import: a server that forks its workers first has none.
+  if (!backplane_ || started_.load(std::memory_order_acquire)) return;
+  if (closed_.load(std::memory_order_acquire)) return;
+  if (!started_.exchange(true, std::memory_order_acq_rel)) backplane_->Start(*this);
+}
+
+void CacheImpl::AfterFork() {
+  trust_.Fence();
+  slots_.AfterFork();
+  table_.AfterFork();
+  flights_.AfterFork();
+  pending_.AfterFork();
+  hints_.AfterFork();
+  keeper_.AfterFork();
+  store_->AfterFork();
+  if (backplane_) backplane_->AfterFork();
+  replaying_.store(false);
+  started_.store(false);
+}
+
+void CacheImpl::Close() {
+  if (closed_.exchange(true)) return;
+  keeper_.Stop();
+  if (backplane_ && started_.load()) backplane_->Stop();
+  trust_.Fence();
+  table_.Clear();
+}
+
+Cache::LocalUse CacheImpl::local_use() const {
+  return {table_.entries(), table_.bytes(), slots_.size()};
+}
+
+bool CacheImpl::trusted() const { return pending_.empty() && Usable(TrustAt(), clock_.Now()); }
+
+void CacheImpl::OnConnected(std::uint64_t epoch) {
+  epoch_.store(epoch, std::memory_order_relaxed);
+  trust_.Fence();
+  slots_.DropAll();
+}
+
+void CacheImpl::OnFence(Instant sent) {
+  stats_.Add(Counter::kFence);
+  trust_.Extend(sent);
+}
+
+void CacheImpl::OnBump(std::span<const Tag> tags) {
+  stats_.Add(Counter::kMessage);
+  DropLocally(tags);
+}
+
+void CacheImpl::OnClear() {
+  stats_.Add(Counter::kMessage);
+  slots_.DropAll();
+  table_.Clear();
+}
+
+void CacheImpl::OnDisconnected() {
+  stats_.Add(Counter::kDisconnect);
+  trust_.Fence();
+  slots_.DropAll();
+}
+
+}  // namespace smartcache
