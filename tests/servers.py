@@ -1,4 +1,4 @@
-"""Private servers for tests, benchmarks and the example: real, in a temporary folder, on free ports.
+"""Private servers for tests, benchmarks and the example: real, in temporary folders, on free ports.
 
 As a program, `python -m tests.servers redis postgres -- COMMAND` runs COMMAND with the servers'
 addresses in SMARTCACHE_TEST_* variables. A server dies with the process that started it.
@@ -183,9 +183,11 @@ class PostgresServer(Server):
         if self.user:
             shutil.chown(self.folder, self.user)
         subprocess.run(
-            [*_dying_with_parent(self.user), _postgres_program("initdb"), "--no-sync"]
-            + ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"]
-            + ["--pgdata", str(self.folder / "data")],
+            [
+                *(*_dying_with_parent(self.user), _postgres_program("initdb"), "--no-sync"),
+                *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
+                *("--pgdata", str(self.folder / "data")),
+            ],
             check=True,
             stdout=subprocess.DEVNULL,
             cwd=self.folder,

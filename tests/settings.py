@@ -12,8 +12,10 @@ if "SMARTCACHE_TEST_FOLDER" not in os.environ:
     os.environ["SMARTCACHE_TEST_FOLDER"] = tempfile.mkdtemp(prefix="smartcache-tests-")
     _owner = os.getpid()
     atexit.register(
-        lambda: os.getpid() == _owner
-        and shutil.rmtree(os.environ["SMARTCACHE_TEST_FOLDER"], ignore_errors=True)
+        lambda: (
+            os.getpid() == _owner
+            and shutil.rmtree(os.environ["SMARTCACHE_TEST_FOLDER"], ignore_errors=True)
+        )
     )
 FOLDER = Path(os.environ["SMARTCACHE_TEST_FOLDER"])
 

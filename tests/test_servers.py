@@ -34,9 +34,9 @@ def test_redis_comes_back_on_its_port_after_a_kill(redis_server: RedisServer) ->
 
 def test_paused_redis_accepts_and_does_not_answer(redis_server: RedisServer) -> None:
     redis_server.pause()
-    with redis_server.client(socket_timeout=0.05, retry=None) as client:
-        with pytest.raises(redis.TimeoutError):
-            client.ping()
+    impatient = redis_server.client(socket_timeout=0.05, retry=None)
+    with impatient as client, pytest.raises(redis.TimeoutError):
+        client.ping()
     redis_server.resume()
     with redis_server.client() as client:
         assert client.ping()

@@ -27,7 +27,7 @@ WANTED = {
 }
 # pip insists on an sdist's metadata, for which it would run its setup.py and first install what
 # that needs. This stands in for setuptools and hands pip the PKG-INFO that the sdist carries.
-SETUPTOOLS = '''
+SETUPTOOLS = """
 import email, pathlib, shutil, sys
 
 __legacy__ = sys.modules[__name__]  # the backend of an sdist without pyproject.toml
@@ -41,7 +41,7 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     raise SystemExit("sources are downloaded, not built")
-'''
+"""
 # Settings of the user's pip that belong to an installation, not to where packages come from.
 NOT_OURS = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "PIP_REQUIRE_VIRTUALENV", "PIP_REQUIREMENT")
 
@@ -86,10 +86,13 @@ def _download(cache: Path) -> None:
         path = os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH")]))
         environment = {k: v for k, v in os.environ.items() if k not in NOT_OURS}
         subprocess.run(
-            # libvalkey's own package needs Python 3.11, its C sources do not.
-            [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
-            + ["--no-deps", "--no-binary=:all:", "--use-pep517", "--no-build-isolation"]
-            + ["--ignore-requires-python", "--dest", folder, "--require-hashes", "-r", str(PINS)],
+            [
+                *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download"),
+                *("--quiet", "--dest", folder, "--require-hashes", "--requirement", str(PINS)),
+                *("--no-deps", "--no-binary=:all:", "--use-pep517", "--no-build-isolation"),
+                # libvalkey's own package asks for Python 3.11, its C sources do not.
+                "--ignore-requires-python",
+            ],
             env={**environment, "PYTHONPATH": path},
             check=True,
         )
