@@ -1,15 +1,19 @@
 // Single flight: of all callers of this process who miss one key, one leads and the others wait for it.
 // Knows neither the store nor values: who is woken looks again. Thread-safe.
+//
+// One mutex guards who leads what and who waits for whom, so that joining and looking for circles is one
+// step; it is held for a few look-ups, once a miss. A waiter sleeps on a signal of its own, so that the
+// woken do not queue for one lock. Callers end their flights: one that is never ended stays for ever.
 #pragma once
 
-#include <array>
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
+#include <vector>
 
-#include "base/mutex.h"
 #include "smartcache/cache.h"
 #include "smartcache/clock.h"
 #include "smartcache/tag.h"
@@ -18,12 +22,12 @@ namespace smartcache {
 
 // How a flight ended, for those who waited.
 enum class FlightEnd : std::uint8_t {
-  kShared,   // the value is in L1 or the store: look again
-  kUnshared, // there is a value, but not one to share: compute for yourself, without leading
-  kFailed,   // no value: somebody else may lead
+  kShared,    // the value is in L1 or the store: look again
+  kUnshared,  // there is a value, but not one to share: compute for yourself, without leading
+  kFailed,    // no value: somebody else may lead
 };
 
-class FlightState;  // a Flight
+class FlightState;
 
 class Flights {
  public:
@@ -32,19 +36,55 @@ class Flights {
     Role role;
     std::shared_ptr<FlightState> flight;  // null for kReentrant
   };
+
+  Flights();
+  ~Flights();
   // Leads if nobody does. kReentrant: `owner` leads this key itself, or waiting would close a circle of
-  // callers waiting for each other.
-  Joined Join(Tag hash, std::string_view key, std::uint64_t owner);
-  // Ends a flight; wakes the waiters and runs the subscriptions, outside any lock.
+  // callers waiting for each other. A waiter counts as waiting until Wait returns, the flight ends, or it
+  // joins another. Owner 0 is nobody: it is never found in a circle.
+  [[nodiscard]] Joined Join(Tag hash, std::string_view key, std::uint64_t owner);
+  // Ends a flight; wakes the waiters and runs the subscriptions, outside any lock. The first end counts.
   void End(const std::shared_ptr<FlightState>& flight, FlightEnd end);
   // Waits for the end; false after `timeout` (kNever: none).
   static bool Wait(FlightState& flight, std::uint64_t owner, Duration timeout, FlightEnd& end);
-  // The key was changed while a flight computes it: what it brings must not be kept in L1.
+  // The key was changed while a flight computes it: what it brings must not be kept in L1. A leader asks
+  // after it has inserted and takes its entry out again, since a change may come between asking and inserting.
   void Overtake(Tag hash);
   void OvertakeAll();
   [[nodiscard]] static bool Overtaken(const FlightState& flight);
-  // In a forked child: the leaders are in the parent; forget them without waking anybody.
+  // In a forked child: the leaders are in the parent; forgets them without waking anybody, and leaks what
+  // another thread may have been changing. A flight from before ends quietly, and who waits for it is told
+  // kFailed at once.
   void AfterFork();
+
+ private:
+  friend class FlightState;
+  struct Registry;
+  std::shared_ptr<Registry> registry_;
+};
+
+// One computation under way.
+class FlightState final : public Flight {
+ public:
+  FlightState(std::shared_ptr<Flights::Registry> registry, Tag hash, std::string_view key,
+              std::uint64_t owner);
+  void Subscribe(std::function<void()> done) override;
+
+ private:
+  friend class Flights;
+  // False: it has ended, and `done` is left to the caller.
+  bool TrySubscribe(std::function<void()>& done);
+
+  const std::shared_ptr<Flights::Registry> registry_;
+  const Tag hash_;
+  const std::string key_;
+  const std::uint64_t owner_;
+  std::atomic<bool> overtaken_{false};
+  std::atomic<bool> ended_{false};
+  std::atomic<FlightEnd> end_{FlightEnd::kFailed};
+  // Guarded by the registry's mutex.
+  std::vector<std::uint64_t> waiting_owners_;
+  std::vector<std::function<void()>> subscriptions_;
 };
 
 }  // namespace smartcache

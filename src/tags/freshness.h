@@ -12,7 +12,7 @@ namespace smartcache {
 enum class Freshness : std::uint8_t {
   kFresh,    // every token was the present one at some moment during the call
   kUnknown,  // no slot contradicts, but not all can be trusted: ask the store
-  kStale,    // a trusted slot holds another token: nothing will make this vector fresh again
+  kStale,    // a trusted slot holds another token: the entry is outdated, or newer than a lagging slot
 };
 
 struct Judgement {
