@@ -46,7 +46,7 @@ class Lead {
   // Token of the key's own tag, taken before the computation; part of the vector that Fill stores.
   [[nodiscard]] Token key_token() const;
   // For the cache: takes the state out, so that destroying the lead does nothing.
-  [[nodiscard]] std::unique_ptr<State> Release() { return std::move(state_); }
+  [[nodiscard]] std::unique_ptr<State> Release();
 
  private:
   std::unique_ptr<State> state_;

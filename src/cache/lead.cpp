@@ -6,6 +6,7 @@ namespace smartcache {
 
 Lead::Lead(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Lead::Lead(Lead&&) noexcept = default;
+std::unique_ptr<Lead::State> Lead::Release() { return std::move(state_); }
 
 Lead& Lead::operator=(Lead&& other) noexcept {
   if (this != &other) {
