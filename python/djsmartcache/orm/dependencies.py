@@ -1,0 +1,194 @@
+"""What one computation has read: the tags its answer depends on, with their tokens.
+
+A token is taken before the SQL that relies on it is sent (invariant I2), so an entry stored with it is
+never fresher in name than in fact. The innermost computation under way is held by a context variable:
+threads and tasks that copy the context (asgiref, asyncio) add to the same one, hence the lock. A thread
+that the computed function starts by itself, without the context, is not seen.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from djsmartcache import _core
+
+if TYPE_CHECKING:
+    from djsmartcache.orm.scopes import Scheme
+
+TagToken = tuple[int, int]
+
+_innermost: ContextVar[Computation | None] = ContextVar("smartcache_computation", default=None)
+
+
+class Computation:
+    """A cached function, view or queryset while it computes.
+
+    Args:
+        outer: The computation this one runs inside of. It inherits all that this one has read.
+        own: (key tag, token) of the entry being computed, which an outer entry depends on as well.
+    """
+
+    __slots__ = ("_closed", "_deadline", "_lock", "_own", "_reason", "_tokens", "outer")
+
+    def __init__(self, outer: Computation | None = None, own: TagToken | None = None) -> None:
+        self.outer = outer
+        self._own = own
+        self._lock = threading.Lock()
+        self._tokens: dict[int, int] = {}
+        self._reason: str | None = None
+        self._deadline: float | None = None
+        self._closed = False
+
+    def tags(self) -> list[TagToken]:
+        """Give (tag, token) of everything read so far, in the order it was read."""
+        with self._lock:
+            return list(self._tokens.items())
+
+    @property
+    def forbidden(self) -> str | None:
+        """Why the result must not be stored, or None."""
+        return self._reason
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the first entry this one was made from ends; None: no limit."""
+        deadline = self._deadline
+        return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+    def forbid(self, reason: str) -> None:
+        """Keep the result, and that of every outer computation, from being stored.
+
+        The first reason is kept.
+        """
+        if self._reason is None:
+            self._reason = reason
+
+    def limit(self, seconds: float | None) -> None:
+        """Let no entry made from this result outlive ``seconds`` from now; None: no limit."""
+        if seconds is None:
+            return
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            if self._deadline is None or deadline < self._deadline:
+                self._deadline = deadline
+
+    def inherit(self, tags: Iterable[TagToken], remaining: float | None = None) -> None:
+        """Depend on what a cached answer depends on, as it was stored (invariant I10).
+
+        A tag seen with two tokens means that something changed between the two reads: nothing made
+        from both may be stored.
+
+        Args:
+            tags: (tag, token) of the answer, its own key's included.
+            remaining: Seconds of the answer's hard TTL that are left; None: no expiry.
+        """
+        self._add(tags)
+        self.limit(remaining)
+
+    def take(self, tags: Iterable[int], schemes: Sequence[Scheme] = ()) -> None:
+        """Depend on ``tags`` from here on. Call it before the SQL that they stand for is sent.
+
+        Args:
+            tags: Those already held keep the token they have, which is the older and so the safe one.
+            schemes: Column combinations of condition tags, registered before the tokens are taken.
+
+        *Cost*: one round trip to the store if a token is not held locally.
+        """
+        if self._reason is not None:
+            return
+        missing = [tag for tag in dict.fromkeys(tags) if tag not in self._tokens]
+        if not missing:
+            return
+        cache = _core.current()
+        tokens = None if cache is None else cache.take(missing, schemes)
+        if tokens is None:
+            self.forbid("the store could not be asked for tokens")
+        else:
+            self._add(zip(missing, tokens, strict=True))
+
+    def user_tags(self, names: Iterable[str]) -> None:
+        """Depend on tags that the user chose."""
+        from djsmartcache.orm.scopes import user_tag
+
+        self.take([user_tag(name) for name in names])
+
+    def depends_on(self, things: Iterable[Any]) -> None:
+        """Depend on models, model instances and querysets, as though they had been read here.
+
+        Raises:
+            TypeError: One of ``things`` is nothing of these; names it.
+        """
+        from djsmartcache.orm.reads import declare
+
+        declare(self, things)
+
+    def close(self) -> None:
+        """End it: an outer computation inherits what was read, whether or not it was stored."""
+        self._closed = True
+        if self.outer is None:
+            return
+        self.outer._add(self.tags())
+        if self._own is not None:
+            self.outer._add([self._own])
+        self.outer.limit(self.remaining)
+        if self._reason is not None:
+            self.outer.forbid(self._reason)
+
+    def _add(self, tags: Iterable[TagToken]) -> None:
+        with self._lock:
+            for tag, token in tags:
+                if self._tokens.setdefault(tag, token) != token:
+                    self.forbid("something it read changed while it was computed")
+
+    @property
+    def closed(self) -> bool:
+        """Whether it ended; what a straggling task reads then is no part of it."""
+        return self._closed
+
+
+def current() -> Computation | None:
+    """Give the innermost computation under way in this thread or task, or None."""
+    found = _innermost.get()
+    while found is not None and found.closed:
+        found = found.outer
+    return found
+
+
+@contextmanager
+def computation(own: TagToken | None = None) -> Iterator[Computation]:
+    """Record what the block reads.
+
+    While any is under way, every cached function takes its slow path, so that it can report the tags of
+    its hits by ``current().inherit(answer.tags, answer.remaining)``. Call ``limit(ttl)`` inside the block
+    with the TTL of the entry being made, for outer entries to end no later. Works in coroutines alike.
+
+    Args:
+        own: (key tag, token) of the entry being computed.
+    """
+    outer = current()
+    made = Computation(outer, own)
+    previous = _innermost.get()
+    _innermost.set(made)
+    _core.contexts(1)
+    try:
+        yield made
+    finally:
+        _core.contexts(-1)
+        _innermost.set(previous)
+        made.close()
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """Run a block whose reads belong to no computation: what the package reads for itself."""
+    previous = _innermost.get()
+    _innermost.set(None)
+    try:
+        yield
+    finally:
+        _innermost.set(previous)

@@ -1,0 +1,85 @@
+"""Names of what tags stand for: which database, which table, which row, which condition.
+
+The one place where tag names are made. A tag may stand for more than it says, since that only invalidates
+too much; two names for one thing would lose invalidations. So a database is known by its vendor and name
+and not by its host, which differs between processes (``localhost``, a container's name, a connection pool);
+a table by its lower-case name without schema, for a search path makes several schemas look alike.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from djsmartcache import _core
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+Scheme = tuple[int, int, str]
+"""(table tag, condition-bulk tag, "column_a,column_b"): columns by which some entry is found."""
+
+
+def namespace() -> str:
+    """Give SMARTCACHE_NAMESPACE as it is for this request: part of every tag."""
+    value = getattr(settings, "SMARTCACHE_NAMESPACE", "")
+    return str(value() if callable(value) else value)
+
+
+def database(connection: BaseDatabaseWrapper) -> str:
+    """Give the identity of a connection's database: equal for all aliases and processes that share it."""
+    name = str(connection.settings_dict.get("NAME") or "")
+    if connection.vendor != "sqlite":
+        return f"{connection.vendor}:{name}"
+    if name == ":memory:" or "mode=memory" in name:
+        return f"sqlite:{os.getpid()}:{name}"
+    return f"sqlite:{_real_path(name)}"
+
+
+@lru_cache(maxsize=256)
+def _real_path(name: str) -> str:
+    uri = name.startswith("file:")
+    return os.path.realpath(name.removeprefix("file:").partition("?")[0] if uri else name)
+
+
+def user_tag(name: str) -> int:
+    """Give the tag of a name that the user chose."""
+    return _core.tag("u", f"{namespace()}\0{name}")
+
+
+class TableTags:
+    """The tags of one table of one database."""
+
+    __slots__ = ("bulk", "condition_bulk", "scope", "table")
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        self.table = _core.tag("t", scope)
+        self.bulk = _core.tag("b", scope)
+        self.condition_bulk = _core.tag("q", scope)
+
+    def row(self, primary_key: str) -> int:
+        """Give the tag of one row, by its primary key as `values.canonical` renders it."""
+        return _core.tag("r", self.scope, primary_key)
+
+    def condition(self, columns: str, values: str) -> int:
+        """Give the tag of a conjunction of equalities, columns sorted and values in their order."""
+        return _core.tag("c", self.scope, f"{columns}={values}")
+
+    def coarse(self) -> tuple[int, int, int]:
+        """Give the tags that a write of unknown rows bumps."""
+        return self.table, self.bulk, self.condition_bulk
+
+
+@lru_cache(maxsize=4096)
+def _table_tags(scope: str) -> TableTags:
+    return TableTags(scope)
+
+
+def table_tags(connection: BaseDatabaseWrapper, table: str) -> TableTags:
+    """Give the tags of ``table``, which may be quoted, qualified or of any case."""
+    plain = table.rpartition(".")[2].strip('"`[] ').lower()
+    return _table_tags(f"{namespace()}\0{database(connection)}\0{plain}")
