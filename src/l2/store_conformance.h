@@ -1,10 +1,12 @@
-// What every store promises, as one test suite over all of them. A store's x_test.cpp writes a harness and
+// What every store promises, as one test suite over all of them. A store's x_test.cpp writes a
+// harness and
 //   INSTANTIATE_TYPED_TEST_SUITE_P(Memory, StoreConformance, MemoryHarness);
 // A harness is default-constructible, one for each test, and has
 //   static constexpr bool kEmbedded;                    // Store::ChangeCounter() counts
-//   std::unique_ptr<Store> Open(const Options&);        // each call: one more process on the same empty data
-//   bool Eventually(Duration span, const std::function<bool()>& condition);
-//     // Lets `span` pass, on a manual clock at once, else by waiting; true as soon as the condition holds,
+//   std::unique_ptr<Store> Open(const Options&);        // each call: one more process on the same
+//   empty data bool Eventually(Duration span, const std::function<bool()>& condition);
+//     // Lets `span` pass, on a manual clock at once, else by waiting; true as soon as the
+//     condition holds,
 //     // false when it still does not a good while after.
 // A harness that cannot run here calls GTEST_SKIP() in its constructor and is not asked further.
 #pragma once
@@ -57,8 +59,8 @@ class StoreConformance : public testing::Test {
     EXPECT_TRUE(reply.ok()) << reply.status().message();
     return reply.ok() && reply->entry ? reply->entry->envelope : "(none)";
   }
-  static bool Put(Store& store, std::string_view key, std::string_view envelope, Duration ttl = kLong,
-                  PutCondition condition = PutCondition::kAlways) {
+  static bool Put(Store& store, std::string_view key, std::string_view envelope,
+                  Duration ttl = kLong, PutCondition condition = PutCondition::kAlways) {
     const auto reply = store.Put(key, envelope, ttl, condition);
     EXPECT_TRUE(reply.ok()) << reply.status().message();
     return reply.ok() && reply->stored;
@@ -88,7 +90,8 @@ TYPED_TEST_P(StoreConformance, MissesWhatWasNeverStored) {
 TYPED_TEST_P(StoreConformance, KeepsAnyBytesUnderAnyKey) {
   std::string bytes;
   for (int i = 0; i < 70'000; ++i) bytes.push_back(static_cast<char>(i * 31));
-  const std::string keys[] = {"plain", std::string("nul\0inside", 10), std::string(1000, 'k'), "ключ", " "};
+  const std::string keys[] = {"plain", std::string("nul\0inside", 10), std::string(1000, 'k'),
+                              "ключ", " "};
   for (const std::string& key : keys) {
     EXPECT_TRUE(this->Put(*this->store_, key, bytes));
     EXPECT_EQ(this->Read(*this->store_, key), bytes);
@@ -188,7 +191,8 @@ TYPED_TEST_P(StoreConformance, ExpiresTokens) {
   options.token_ttl = this->kShort;
   const auto brief = this->harness_.Open(options);
   const Token first = this->MintOne(*brief, 7);
-  // Stores may keep tokens longer than asked, not shorter, so that a refresh need not be a write each time.
+  // Stores may keep tokens longer than asked, not shorter, so that a refresh need not be a write
+  // each time.
   EXPECT_TRUE(this->harness_.Eventually(3 * this->kShort,
                                         [&] { return this->TokenOf(*brief, 7) == kNoToken; }));
   EXPECT_NE(this->MintOne(*brief, 7), first);
@@ -226,8 +230,12 @@ TYPED_TEST_P(StoreConformance, ExplicitStoreOvertakesAComputation) {
     const auto begun = this->store_->Begin("k", 0, this->kLease);
     ASSERT_TRUE(begun.ok());
     if (*how == 'p') this->Put(*other, "k", "explicit");
-    if (*how == 'd') ASSERT_TRUE(other->Delete(std::vector<std::string>{"k"}).ok());
-    if (*how == 't') ASSERT_TRUE(other->Touch("k", this->kLong).ok());
+    if (*how == 'd') {
+      EXPECT_TRUE(other->Delete(std::vector<std::string>{"k"}).ok());
+    }
+    if (*how == 't') {
+      EXPECT_TRUE(other->Touch("k", this->kLong).ok());
+    }
     EXPECT_FALSE(this->Fill(*this->store_, "k", "computed", begun->key_token.token)) << how;
   }
 }
@@ -391,7 +399,8 @@ TYPED_TEST_P(StoreConformance, RegisteringASchemeDropsTheConditionBulk) {
 TYPED_TEST_P(StoreConformance, BumpWithStaleSchemesDropsTheConditionBulk) {
   const Tag table = 7, bulk = 8;
   const SchemeRequest kind{table, bulk, "kind"};
-  const Token token = this->store_->Mint(std::vector<Tag>{bulk}, std::span(&kind, 1))->tokens.at(0).token;
+  const Token token =
+      this->store_->Mint(std::vector<Tag>{bulk}, std::span(&kind, 1))->tokens.at(0).token;
   SchemeKnowledge known{table, bulk, 0};
   const auto ignorant = this->store_->Bump(std::vector<Tag>{table}, std::span(&known, 1));
   ASSERT_TRUE(ignorant.ok());
@@ -463,7 +472,8 @@ TYPED_TEST_P(StoreConformance, NoReaderKeepsATokenPastAnAcknowledgedBump) {
     readers.emplace_back([&, i] {
       while (!done.load()) {
         const Token gone = retired.load();
-        const Token seen = i == 0 ? this->MintOne(*this->store_, 7) : this->TokenOf(*this->store_, 7);
+        const Token seen =
+            i == 0 ? this->MintOne(*this->store_, 7) : this->TokenOf(*this->store_, 7);
         if (gone != kNoToken && seen == gone) ++violations;
       }
     });
@@ -513,10 +523,11 @@ REGISTER_TYPED_TEST_SUITE_P(
     StoreConformance, MissesWhatWasNeverStored, KeepsAnyBytesUnderAnyKey, TellsTheRemainingTime,
     ExpiresEntries, PutsByCondition, RefusedPutChangesNothing, MintsOnceAndTellsOthers,
     BumpDropsTheTokensForAll, TakesManyTagsOfOneBucketAndOfAll, ExpiresTokens,
-    FillsOnlyUnderThePresentKeyToken, BeginShowsWhatSomebodyFilled, ExplicitStoreOvertakesAComputation,
-    DeletesAndCounts, TouchMovesTheEnd, GetsManyInOrder, ClearsAllButLocks, OneOwnerHoldsTheLock,
-    RejectedFillReleasesTheLockToo, LockOfADeadHolderEndsWithItsLease, WaitersAreWokenByTheFill,
-    WaitingEndsWithItsTimeout, UserLocksAreApartFromEntryLocks, RegisteringASchemeDropsTheConditionBulk,
+    FillsOnlyUnderThePresentKeyToken, BeginShowsWhatSomebodyFilled,
+    ExplicitStoreOvertakesAComputation, DeletesAndCounts, TouchMovesTheEnd, GetsManyInOrder,
+    ClearsAllButLocks, OneOwnerHoldsTheLock, RejectedFillReleasesTheLockToo,
+    LockOfADeadHolderEndsWithItsLease, WaitersAreWokenByTheFill, WaitingEndsWithItsTimeout,
+    UserLocksAreApartFromEntryLocks, RegisteringASchemeDropsTheConditionBulk,
     BumpWithStaleSchemesDropsTheConditionBulk, CountsEveryChangeOthersMustNotice,
     NoReaderKeepsATokenPastAnAcknowledgedBump, OneOfManyFillsPerLock);
 

@@ -16,7 +16,8 @@ Status Down() { return Unavailable("memory: the store is down"); }
 template <class Map>
 bool TryLock(Map& locks, std::string_view name, std::uint64_t owner, Instant now, Duration lease) {
   const auto found = locks.find(name);
-  if (found != locks.end() && found->second.value != owner && now < found->second.deadline) return false;
+  if (found != locks.end() && found->second.value != owner && now < found->second.deadline)
+    return false;
   locks.insert_or_assign(std::string(name), typename Map::mapped_type{owner, After(now, lease)});
   return true;
 }
@@ -69,8 +70,8 @@ void MemoryData::Announce(const Announcement& announcement) {
   for (const auto& listener : listeners) listener(announcement);
 }
 
-MemoryStore::MemoryStore(const Options& options, const Clock& clock, std::shared_ptr<MemoryData> data,
-                         Kind kind)
+MemoryStore::MemoryStore(const Options& options, const Clock& clock,
+                         std::shared_ptr<MemoryData> data, Kind kind)
     : options_(options), clock_(clock), data_(std::move(data)), kind_(kind) {}
 
 bool MemoryStore::Arrive(std::string_view method) {
@@ -100,7 +101,8 @@ R MemoryStore::NewReply(Instant now) const {
 
 TokenReply MemoryStore::Present(Tag tag, Instant now) const {
   const auto found = data_->tokens_.find(tag);
-  if (found == data_->tokens_.end() || found->second.deadline <= now) return {kNoToken, Duration(0)};
+  if (found == data_->tokens_.end() || found->second.deadline <= now)
+    return {kNoToken, Duration(0)};
   return {found->second.value, found->second.deadline - now};
 }
 
@@ -156,7 +158,8 @@ Result<TokensReply> MemoryStore::Tokens(std::span<const Tag> tags) {
   return Answer(std::move(reply));
 }
 
-Result<TokensReply> MemoryStore::Mint(std::span<const Tag> tags, std::span<const SchemeRequest> schemes) {
+Result<TokensReply> MemoryStore::Mint(std::span<const Tag> tags,
+                                      std::span<const SchemeRequest> schemes) {
   if (!Arrive("Mint")) return Down();
   const Instant now = clock_.Now();
   Announcement announcement{this, {}, false};
@@ -175,7 +178,8 @@ Result<TokensReply> MemoryStore::Mint(std::span<const Tag> tags, std::span<const
   return Answer(std::move(reply));
 }
 
-Result<BeginReply> MemoryStore::Begin(std::string_view key, std::uint64_t lock_owner, Duration lease) {
+Result<BeginReply> MemoryStore::Begin(std::string_view key, std::uint64_t lock_owner,
+                                      Duration lease) {
   if (!Arrive("Begin")) return Down();
   const Instant now = clock_.Now();
   MutexLock lock(data_->mutex_);
@@ -196,11 +200,13 @@ Result<bool> MemoryStore::Fill(const FillRequest& request) {
   if (request.envelope.empty()) return Answer(true);
   const Token present = Present(KeyTag(request.key), now).token;
   if (present == kNoToken || present != request.key_token) return Answer(false);
-  data_->entries_[std::string(request.key)] = {std::string(request.envelope), After(now, request.ttl)};
+  data_->entries_[std::string(request.key)] = {std::string(request.envelope),
+                                               After(now, request.ttl)};
   return Answer(true);
 }
 
-Result<bool> MemoryStore::RenewLock(std::string_view key, std::uint64_t lock_owner, Duration lease) {
+Result<bool> MemoryStore::RenewLock(std::string_view key, std::uint64_t lock_owner,
+                                    Duration lease) {
   if (!Arrive("RenewLock")) return Down();
   const Instant now = clock_.Now();
   MutexLock lock(data_->mutex_);
@@ -227,7 +233,8 @@ Result<bool> MemoryStore::AwaitUnlock(std::string_view key, Duration timeout) {
   return Down();
 }
 
-Result<BumpReply> MemoryStore::Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes) {
+Result<BumpReply> MemoryStore::Bump(std::span<const Tag> tags,
+                                    std::span<const SchemeKnowledge> schemes) {
   if (!Arrive("Bump")) return Down();
   Announcement announcement{this, {}, false};
   BumpReply reply;

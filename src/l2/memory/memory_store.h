@@ -1,6 +1,6 @@
-// A store in this process' memory, for tests of the whole way without a server: the same promises as the
-// others, and faults on demand. Several MemoryStores over one MemoryData stand for several processes.
-// Thread-safe.
+// A store in this process' memory, for tests of the whole way without a server: the same promises
+// as the others, and faults on demand. Several MemoryStores over one MemoryData stand for several
+// processes. Thread-safe.
 #pragma once
 
 #include <atomic>
@@ -83,8 +83,8 @@ class MemoryStore final : public Store {
 
   void SetFault(Fault fault) { fault_.store(fault); }
   void SetAvailable(bool available) { SetFault(available ? Fault::kNone : Fault::kDown); }
-  // Runs at the start of each call with the method's name, outside any lock: the place where a test lets
-  // something else happen first. Set it before other threads use the store.
+  // Runs at the start of each call with the method's name, outside any lock: the place where a test
+  // lets something else happen first. Set it before other threads use the store.
   void SetHook(std::function<void(std::string_view)> hook) { hook_ = std::move(hook); }
   // Round trips so far; AwaitUnlock is not counted.
   [[nodiscard]] std::uint64_t calls() const { return calls_.load(); }
@@ -93,12 +93,14 @@ class MemoryStore final : public Store {
   Result<GetReply> Get(std::string_view key, std::span<const Tag> tags) override;
   Result<std::vector<GetReply>> GetMany(std::span<const std::string> keys) override;
   Result<TokensReply> Tokens(std::span<const Tag> tags) override;
-  Result<TokensReply> Mint(std::span<const Tag> tags, std::span<const SchemeRequest> schemes) override;
+  Result<TokensReply> Mint(std::span<const Tag> tags,
+                           std::span<const SchemeRequest> schemes) override;
   Result<BeginReply> Begin(std::string_view key, std::uint64_t lock_owner, Duration lease) override;
   Result<bool> Fill(const FillRequest& request) override;
   Result<bool> RenewLock(std::string_view key, std::uint64_t lock_owner, Duration lease) override;
   Result<bool> AwaitUnlock(std::string_view key, Duration timeout) override;
-  Result<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes) override;
+  Result<BumpReply> Bump(std::span<const Tag> tags,
+                         std::span<const SchemeKnowledge> schemes) override;
   Result<PutReply> Put(std::string_view key, std::string_view envelope, Duration ttl,
                        PutCondition condition) override;
   Result<std::size_t> Delete(std::span<const std::string> keys) override;
