@@ -1,5 +1,5 @@
 // L1: entries of this process in a bounded number of bytes, evicted by S3-FIFO. Sharded; each shard under
-// its own mutex, held for a few dozen instructions; entries are destroyed outside of it.
+// its own lock, held for a few dozen instructions; entries are destroyed outside of it.
 #pragma once
 
 #include <cstddef>
@@ -28,10 +28,19 @@ class LocalTable {
   void Clear();
   [[nodiscard]] std::size_t entries() const;
   [[nodiscard]] std::size_t bytes() const;
+  // In a forked child: starts empty. What the parent kept is leaked, since one of its threads may have
+  // been changing it, and its locks may be held for ever.
+  void AfterFork();
 
  private:
-  struct Shard;
-  std::vector<std::unique_ptr<Shard>> shards_;
+  struct LockedShard;
+  using Shards = std::vector<std::unique_ptr<LockedShard>>;
+
+  static Shards MakeShards(std::size_t max_bytes);
+  [[nodiscard]] LockedShard& ShardOf(Tag hash) const;
+
+  const std::size_t max_bytes_;
+  Shards shards_;
   Stats& stats_;
 };
 
