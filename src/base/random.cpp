@@ -1,0 +1,52 @@
+// A buffer of kernel randomness for each thread, so that one system call serves 32 numbers.
+#include "base/random.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdlib>
+
+#if defined(__APPLE__)
+#include <sys/random.h>
+#endif
+
+namespace smartcache {
+namespace {
+
+// Number of forks between this process and the first. A forked child would otherwise go on with its
+// parent's buffer, and two processes would mint the same tokens.
+std::atomic<std::uint32_t> forks{0};
+[[maybe_unused]] const int registered =
+    pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
+
+struct Buffer {
+  std::array<std::uint64_t, 32> numbers;  // getentropy gives at most 256 bytes a call
+  std::size_t used = 32;
+  std::uint32_t forks = 0;
+};
+
+}  // namespace
+
+std::uint64_t RandomU64() {
+  thread_local Buffer buffer;
+  const std::uint32_t now = forks.load(std::memory_order_relaxed);
+  for (;;) {
+    if (buffer.used == buffer.numbers.size() || buffer.forks != now) {
+      while (getentropy(buffer.numbers.data(), sizeof buffer.numbers) != 0) {
+        if (errno != EINTR) std::abort();  // no entropy: tokens could repeat, and a stale entry be served
+      }
+      buffer.used = 0;
+      buffer.forks = now;
+    }
+    std::uint64_t& number = buffer.numbers[buffer.used++];
+    const std::uint64_t result = number;
+    number = 0;  // what has been given out does not stay in memory
+    if (result != 0) return result;
+  }
+}
+
+}  // namespace smartcache
