@@ -96,7 +96,7 @@ sanitize-asan sanitize-tsan: sanitize-%: $(VENV)/test
 	  ctest --test-dir $(B)/$* --output-on-failure --no-tests=error --progress
 
 spec: $(VENV)/build  ## explore the models of the protocol
-	for model in spec/[a-z]*.py; do echo "$$model"; $(python) "$$model"; done
+	$(python) spec
 
 sdist: $(VENV)/build  ## build the source archive into dist/
 	$(python) -m build --sdist

@@ -1,0 +1,562 @@
+// The whole way of reads and writes, of several processes over one store, without a server and without
+// sleeping: embedded (change counter), with a listener, and with neither.
+#include "smartcache/cache.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cache/cache_impl.h"
+#include "l2/memory/memory_store.h"
+
+namespace smartcache {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+enum class Mode { kEmbedded, kListener, kNoListener };
+
+std::string NameOf(Mode mode) {
+  if (mode == Mode::kEmbedded) return "Embedded";
+  return mode == Mode::kListener ? "Listener" : "NoListener";
+}
+
+struct Text final : Value {
+  explicit Text(std::string t) : text(std::move(t)) {}
+  std::size_t weight() const override { return text.size(); }
+  std::string text;
+};
+
+// A listener whose connection the test cuts by hand.
+class HandBackplane final : public Backplane {
+ public:
+  HandBackplane(std::shared_ptr<MemoryData> data, const MemoryStore* self, const Clock& clock)
+      : data_(std::move(data)), clock_(clock) {
+    data_->Listen([this, self](const Announcement& announcement) {
+      if (announcement.origin == self || !connected_) return;
+      if (announcement.clear) return sink_->OnClear();
+      sink_->OnBump(announcement.tags);
+    });
+  }
+  void Start(BackplaneSink& sink) override {
+    sink_ = &sink;
+    Connect();
+  }
+  void Stop() override { connected_ = false; }
+  Status Fence(Duration) override { return Ok(); }
+  void AfterFork() override {}
+
+  void Connect() {
+    connected_ = true;
+    sink_->OnConnected(data_->epoch());
+    sink_->OnFence(clock_.Now());
+  }
+  void Disconnect() {
+    connected_ = false;
+    sink_->OnDisconnected();
+  }
+  // Messages get lost and nobody notices, as on a half-open connection.
+  void GoDeaf() { connected_ = false; }
+
+ private:
+  std::shared_ptr<MemoryData> data_;
+  const Clock& clock_;
+  BackplaneSink* sink_ = nullptr;
+  bool connected_ = false;
+};
+
+struct Process {
+  MemoryStore* store = nullptr;
+  HandBackplane* backplane = nullptr;
+  std::shared_ptr<Cache> cache;
+};
+
+class CacheTest : public testing::TestWithParam<Mode> {
+ protected:
+  Process Spawn() {
+    Options options;
+    options.jitter = 0;
+    options.lock_timeout = seconds(5);
+    return Spawn(options);
+  }
+
+  Process Spawn(const Options& options) {
+    const auto kind =
+        GetParam() == Mode::kEmbedded ? MemoryStore::Kind::kEmbedded : MemoryStore::Kind::kServer;
+    auto store = std::make_unique<MemoryStore>(options, clock, data, kind);
+    Process process;
+    process.store = store.get();
+    std::unique_ptr<HandBackplane> backplane;
+    if (GetParam() == Mode::kListener) {
+      backplane = std::make_unique<HandBackplane>(data, store.get(), clock);
+      process.backplane = backplane.get();
+    }
+    process.cache = Cache::Make(options, std::move(store), std::move(backplane), clock);
+    return process;
+  }
+
+  static FindOptions As(std::uint64_t owner) {
+    FindOptions options;
+    options.owner = owner;
+    return options;
+  }
+
+  static Computed Of(const std::string& text, TagVector tags, Duration ttl = seconds(60)) {
+    Computed computed;
+    computed.payload = text;
+    computed.codec = static_cast<std::uint8_t>(Codec::kPickle);
+    computed.tags = std::move(tags);
+    computed.ttl = ttl;
+    computed.value = std::make_unique<Text>(text);
+    return computed;
+  }
+
+  // What a decorated function does; "" where it would have to compute without storing.
+  std::string Call(Process& process, const std::string& key, const std::vector<Tag>& tags,
+                   const std::string& fresh, FindOptions options = {}) {
+    if (const auto local = process.cache->Peek(KeyTag(key), key, options.identity)) return TextOf(local);
+    Answer answer = process.cache->Find(key, options);
+    if (answer.kind == AnswerKind::kHit || answer.kind == AnswerKind::kStale) return TextOf(answer.local);
+    if (answer.kind == AnswerKind::kStored) {
+      std::string text(answer.stored->entry.payload);
+      process.cache->Admit(std::move(*answer.lead), std::make_unique<Text>(text));
+      return text;
+    }
+    if (answer.kind != AnswerKind::kLead) return "";
+    const auto tokens = process.cache->Take(tags, {});
+    if (!tokens) {
+      process.cache->Abandon(std::move(*answer.lead), false);
+      return "";
+    }
+    ++computations;
+    Computed computed = Of(fresh, {});
+    for (std::size_t i = 0; i < tags.size(); ++i) computed.tags.push_back({tags[i], (*tokens)[i]});
+    computed.identity = options.identity;
+    process.cache->Fill(std::move(*answer.lead), std::move(computed));
+    return fresh;
+  }
+
+  static std::string TextOf(const LocalRef& entry) {
+    return static_cast<const Text&>(*entry->value).text;
+  }
+
+  ManualClock clock;
+  std::shared_ptr<MemoryData> data = std::make_shared<MemoryData>();
+  std::atomic<int> computations{0};
+  const Tag row = MakeTag(TagKind::kRow, "db/shop_product", "7");
+  const Tag other = MakeTag(TagKind::kRow, "db/shop_product", "8");
+};
+
+INSTANTIATE_TEST_SUITE_P(Modes, CacheTest,
+                         testing::Values(Mode::kEmbedded, Mode::kListener, Mode::kNoListener),
+                         [](const auto& mode) { return NameOf(mode.param); });
+
+TEST_P(CacheTest, ComputesOnceForAllProcesses) {
+  Process a = Spawn();
+  Process b = Spawn();
+  EXPECT_EQ(Call(a, "k", {row}, "one"), "one");
+  EXPECT_EQ(Call(a, "k", {row}, "two"), "one");
+  EXPECT_EQ(Call(b, "k", {row}, "two"), "one");
+  EXPECT_EQ(Call(b, "k", {row}, "two"), "one");
+  EXPECT_EQ(computations, 1);
+}
+
+TEST_P(CacheTest, BumpDropsEverywhereWhatDependsOnItAndNothingElse) {
+  Process a = Spawn();
+  Process b = Spawn();
+  for (Process* process : {&a, &b}) {
+    Call(*process, "k7", {row}, "old");
+    Call(*process, "k8", {other}, "old");
+  }
+  ASSERT_TRUE(a.cache->Bump(std::array{row}, {}));
+  EXPECT_EQ(Call(b, "k7", {row}, "new"), "new");
+  EXPECT_EQ(Call(a, "k7", {row}, "newer"), "new");
+  EXPECT_EQ(Call(a, "k8", {other}, "new"), "old");
+  EXPECT_EQ(Call(b, "k8", {other}, "new"), "old");
+}
+
+TEST_P(CacheTest, TrustedHitAsksNobody) {
+  if (GetParam() == Mode::kNoListener) GTEST_SKIP() << "without a listener every hit asks the store";
+  Process a = Spawn();
+  Call(a, "k", {row, other}, "one");
+  Call(a, "k", {row, other}, "one");
+  const auto calls = a.store->calls();
+  EXPECT_EQ(Call(a, "k", {row, other}, "two"), "one");
+  EXPECT_EQ(a.store->calls(), calls);
+}
+
+TEST_P(CacheTest, WriteDuringTheComputationMakesWhatIsStoredAMiss) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Answer answer = a.cache->Find("k", {});
+  ASSERT_EQ(answer.kind, AnswerKind::kLead);
+  const auto tokens = a.cache->Take(std::array{row}, {});
+  ASSERT_TRUE(tokens);
+  ASSERT_TRUE(b.cache->Bump(std::array{row}, {}));  // after the old value was read
+  a.cache->Fill(std::move(*answer.lead), Of("old", {{row, tokens->at(0)}}));
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+  EXPECT_EQ(Call(b, "k", {row}, "newer"), "new");
+}
+
+TEST_P(CacheTest, InvalidationDuringTheComputationRejectsTheFill) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Answer answer = a.cache->Find("k", {});
+  ASSERT_EQ(answer.kind, AnswerKind::kLead);
+  ASSERT_TRUE(b.cache->Delete(std::array{std::string("k")}).ok());
+  EXPECT_EQ(a.cache->Fill(std::move(*answer.lead), Of("old", {})), FillOutcome::kRejected);
+  EXPECT_EQ(Call(a, "k", {}, "new"), "new");
+}
+
+TEST_P(CacheTest, CutConnectionEndsTrustAtOnce) {
+  if (GetParam() != Mode::kListener) GTEST_SKIP() << "no connection to cut";
+  Process a = Spawn();
+  Process b = Spawn();
+  Call(a, "k", {row}, "old");
+  ASSERT_TRUE(a.cache->trusted());
+  a.backplane->Disconnect();
+  EXPECT_FALSE(a.cache->trusted());
+  ASSERT_TRUE(b.cache->Bump(std::array{row}, {}));
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+  a.backplane->Connect();
+  EXPECT_EQ(Call(a, "k", {row}, "newer"), "new");
+}
+
+TEST_P(CacheTest, SilentConnectionIsTrustedForTheBoundOnly) {
+  if (GetParam() != Mode::kListener) GTEST_SKIP() << "no connection to go deaf";
+  Process a = Spawn();
+  Process b = Spawn();
+  Call(a, "k", {row}, "old");
+  a.backplane->GoDeaf();
+  ASSERT_TRUE(b.cache->Bump(std::array{row}, {}));
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "old");  // within the bound, as promised
+  clock.Advance(a.cache->options().trust_bound);
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+}
+
+TEST_P(CacheTest, MessageThatOvertakesAFetchWins) {
+  Process a = Spawn();
+  Process b = Spawn();
+  ASSERT_TRUE(b.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
+  Answer answer = a.cache->Get("k", 0);
+  ASSERT_EQ(answer.kind, AnswerKind::kStored);
+  ASSERT_TRUE(b.cache->Put("k", Of("new", {}), PutCondition::kAlways).ok());
+  a.cache->AdmitRead(answer, std::make_unique<Text>("old"));
+  EXPECT_EQ(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
+  answer = a.cache->Get("k", 0);
+  ASSERT_EQ(answer.kind, AnswerKind::kStored);
+  EXPECT_EQ(answer.stored->entry.payload, "new");
+}
+
+TEST_P(CacheTest, ExplicitStoreReachesTheL1OfOthers) {
+  Process a = Spawn();
+  Process b = Spawn();
+  ASSERT_TRUE(b.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
+  Answer answer = a.cache->Get("k", 0);
+  a.cache->AdmitRead(answer, std::make_unique<Text>("old"));
+  if (GetParam() != Mode::kNoListener) {
+    EXPECT_NE(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
+  }
+  ASSERT_TRUE(b.cache->Put("k", Of("new", {}), PutCondition::kAlways).ok());
+  EXPECT_EQ(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
+  EXPECT_FALSE(*b.cache->Put("k", Of("newer", {}), PutCondition::kIfAbsent));
+  EXPECT_TRUE(*b.cache->Put("k", Of("newest", {}), PutCondition::kIfPresent));
+  EXPECT_EQ(a.cache->Get("k", 0).stored->entry.payload, "newest");
+}
+
+TEST_P(CacheTest, InvalidationThatCouldNotBeSentIsReplayedBeforeAnythingIsServed) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Call(a, "k", {row}, "old");
+  a.store->SetAvailable(false);
+  EXPECT_FALSE(a.cache->Bump(std::array{row}, {}));
+  EXPECT_EQ(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
+  EXPECT_EQ(a.cache->Find("k", {}).kind, AnswerKind::kBypass);
+  EXPECT_FALSE(a.cache->Take(std::array{row}, {}));
+  a.store->SetAvailable(true);
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+  EXPECT_EQ(Call(b, "k", {row}, "newer"), "new");
+}
+
+TEST_P(CacheTest, LostAnswerToAnExplicitStoreServesNeitherValueHere) {
+  Process a = Spawn();
+  ASSERT_TRUE(a.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
+  a.store->SetFault(MemoryStore::Fault::kAnswerLost);
+  EXPECT_FALSE(a.cache->Put("k", Of("new", {}), PutCondition::kAlways).ok());
+  a.store->SetFault(MemoryStore::Fault::kNone);
+  EXPECT_EQ(a.cache->Get("k", 0).kind, AnswerKind::kBypass);
+}
+
+TEST_P(CacheTest, OldInstanceNeverAnswersForANewOne) {
+  Process a = Spawn();
+  FindOptions old_instance;
+  old_instance.identity = 1;
+  FindOptions new_instance;
+  new_instance.identity = 2;
+  EXPECT_EQ(Call(a, "k", {}, "of old", old_instance), "of old");
+  EXPECT_EQ(Call(a, "k", {}, "of new", new_instance), "of new");
+  EXPECT_EQ(Call(a, "k", {}, "of old", old_instance), "of old");
+  EXPECT_EQ(a.cache->Get("k", 2).kind, AnswerKind::kBypass);
+}
+
+TEST_P(CacheTest, StoreThatWasReplacedMakesEverythingAMiss) {
+  Process a = Spawn();
+  Call(a, "k", {row}, "old");
+  data->Wipe();
+  if (a.backplane != nullptr) {
+    a.backplane->Disconnect();
+    a.backplane->Connect();
+  }
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+  ASSERT_TRUE(a.cache->Put("p", Of("x", {}), PutCondition::kAlways).ok());
+  EXPECT_EQ(a.cache->Get("p", 0).kind, AnswerKind::kStored);
+}
+
+TEST_P(CacheTest, ExpiresByTheClock) {
+  Process a = Spawn();
+  EXPECT_EQ(Call(a, "k", {row}, "old"), "old");
+  clock.Advance(seconds(59));
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "old");
+  clock.Advance(seconds(1));
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+}
+
+TEST_P(CacheTest, StaleIsServedWhileOneRefreshes) {
+  Process a = Spawn();
+  Process b = Spawn();
+  FindOptions options;
+  options.stale = true;
+  Answer first = a.cache->Find("k", options);
+  Computed computed = Of("old", {}, seconds(10));
+  computed.stale = seconds(30);
+  a.cache->Fill(std::move(*first.lead), std::move(computed));
+  clock.Advance(seconds(20));
+  options.owner = 1;
+  Answer leader = a.cache->Find("k", options);
+  ASSERT_EQ(leader.kind, AnswerKind::kLead);
+  EXPECT_EQ(TextOf(leader.local), "old");  // to serve should computing fail
+  options.owner = 2;
+  Answer waiter = a.cache->Find("k", options);
+  ASSERT_EQ(waiter.kind, AnswerKind::kStale);
+  EXPECT_EQ(TextOf(waiter.local), "old");
+  Answer elsewhere = b.cache->Find("k", options);
+  ASSERT_EQ(elsewhere.kind, AnswerKind::kStored);
+  EXPECT_TRUE(elsewhere.stored->stale);
+  b.cache->Admit(std::move(*elsewhere.lead), std::make_unique<Text>("old"));
+  a.cache->Fill(std::move(*leader.lead), Of("new", {}));
+  EXPECT_EQ(Call(a, "k", {}, "newer", options), "new");
+  EXPECT_EQ(Call(b, "k", {}, "newer", options), "new");
+  clock.Advance(seconds(100));
+  EXPECT_EQ(a.cache->Find("k", {}).kind, AnswerKind::kLead);
+}
+
+TEST_P(CacheTest, WaitersGetWhatTheLeaderBrings) {
+  Process a = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  ASSERT_EQ(leader.kind, AnswerKind::kLead);
+  std::vector<std::thread> waiters;
+  std::vector<std::string> got(8);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    waiters.emplace_back([&, i] { got[i] = Call(a, "k", {}, "own", As(10 + i)); });
+  }
+  while (a.cache->stats().Get(Counter::kFlightWait) < got.size()) std::this_thread::yield();
+  a.cache->Fill(std::move(*leader.lead), Of("shared", {}));
+  for (auto& waiter : waiters) waiter.join();
+  for (const auto& text : got) EXPECT_EQ(text, "shared");
+  EXPECT_EQ(computations, 0);
+}
+
+TEST_P(CacheTest, WaiterDoesNotTakeAValueOlderThanItsOwnBeginning) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  const auto tokens = a.cache->Take(std::array{row}, {});
+  ASSERT_TRUE(b.cache->Bump(std::array{row}, {}));
+  std::string got;
+  std::thread waiter([&] { got = Call(a, "k", {row}, "new", As(2)); });
+  while (a.cache->stats().Get(Counter::kFlightWait) == 0) std::this_thread::yield();
+  a.cache->Fill(std::move(*leader.lead), Of("old", {{row, tokens->at(0)}}));
+  waiter.join();
+  EXPECT_EQ(got, "new");
+}
+
+TEST_P(CacheTest, WaitersOfAnUnsharedResultComputeAtOnce) {
+  Process a = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  AnswerKind got{};
+  std::thread waiter([&] { got = a.cache->Find("k", As(2)).kind; });
+  while (a.cache->stats().Get(Counter::kFlightWait) == 0) std::this_thread::yield();
+  a.cache->Abandon(std::move(*leader.lead), /*retry=*/false);
+  waiter.join();
+  EXPECT_EQ(got, AnswerKind::kBypass);
+}
+
+TEST_P(CacheTest, OneWaiterTakesOverFromALeaderThatFailed) {
+  Process a = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  std::string got;
+  std::thread waiter([&] { got = Call(a, "k", {}, "second try", As(2)); });
+  while (a.cache->stats().Get(Counter::kFlightWait) == 0) std::this_thread::yield();
+  leader.lead.reset();
+  waiter.join();
+  EXPECT_EQ(got, "second try");
+  EXPECT_EQ(Call(a, "k", {}, "third"), "second try");
+}
+
+TEST_P(CacheTest, CallerThatReentersItsOwnKeyDoesNotWait) {
+  Process a = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  ASSERT_EQ(leader.kind, AnswerKind::kLead);
+  EXPECT_EQ(a.cache->Find("k", As(1)).kind, AnswerKind::kBypass);
+}
+
+TEST_P(CacheTest, CallerThatMayNotWaitSubscribes) {
+  Process a = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  FindOptions options = As(2);
+  options.wait = false;
+  Answer waiter = a.cache->Find("k", options);
+  ASSERT_EQ(waiter.kind, AnswerKind::kWait);
+  int woken = 0;
+  waiter.flight->Subscribe([&] { ++woken; });
+  EXPECT_EQ(woken, 0);
+  a.cache->Fill(std::move(*leader.lead), Of("x", {}));
+  EXPECT_EQ(woken, 1);
+  waiter.flight->Subscribe([&] { ++woken; });
+  EXPECT_EQ(woken, 2);
+}
+
+TEST_P(CacheTest, OneProcessComputesAndTheOthersWaitForItsLock) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  ASSERT_EQ(leader.kind, AnswerKind::kLead);
+  std::string got;
+  std::thread waiter([&] { got = Call(b, "k", {}, "twice"); });
+  while (b.cache->stats().Get(Counter::kLockWait) == 0) std::this_thread::yield();
+  a.cache->Fill(std::move(*leader.lead), Of("once", {}));
+  waiter.join();
+  EXPECT_EQ(got, "once");
+  EXPECT_EQ(computations, 0);
+}
+
+TEST_P(CacheTest, WithoutLocksProcessesComputeSideBySide) {
+  Options options;
+  options.use_lock = false;
+  Process a = Spawn(options);
+  Process b = Spawn(options);
+  Answer leader = a.cache->Find("k", As(1));
+  EXPECT_EQ(leader.kind, AnswerKind::kLead);
+  EXPECT_EQ(b.cache->Find("k", As(1)).kind, AnswerKind::kLead);
+}
+
+TEST_P(CacheTest, UndecodableValueIsReplaced) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Call(b, "k", {}, "bad");
+  Answer answer = a.cache->Find("k", {});
+  ASSERT_EQ(answer.kind, AnswerKind::kStored);
+  answer = a.cache->Recompute(std::move(*answer.lead));
+  ASSERT_EQ(answer.kind, AnswerKind::kLead);
+  a.cache->Fill(std::move(*answer.lead), Of("good", {}));
+  Process c = Spawn();
+  EXPECT_EQ(Call(c, "k", {}, "?"), "good");
+}
+
+TEST_P(CacheTest, ForeignBytesAreAMissAndCounted) {
+  Process a = Spawn();
+  ASSERT_TRUE(a.store->Put("k", "not an entry", kNever, PutCondition::kAlways).ok());
+  EXPECT_EQ(Call(a, "k", {}, "x"), "x");
+  EXPECT_GE(a.cache->stats().Get(Counter::kMissCorrupt), 1u);
+  Options options;
+  options.secret[0] = 1;
+  Process stranger = Spawn(options);
+  EXPECT_EQ(Call(stranger, "k", {}, "y"), "y");
+}
+
+TEST_P(CacheTest, ClearDropsEverythingEverywhere) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Call(a, "k", {row}, "old");
+  Call(b, "k", {row}, "old");
+  ASSERT_TRUE(b.cache->Put("p", Of("old", {}), PutCondition::kAlways).ok());
+  Answer plain = a.cache->Get("p", 0);
+  a.cache->AdmitRead(plain, std::make_unique<Text>("old"));
+  ASSERT_TRUE(b.cache->Clear().ok());
+  EXPECT_EQ(a.cache->Get("p", 0).kind, AnswerKind::kBypass);
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+  EXPECT_EQ(Call(b, "k", {row}, "newer"), "new");
+}
+
+TEST_P(CacheTest, LargeValuesAreNotStored) {
+  Options options;
+  options.max_payload_bytes = 10;
+  Process a = Spawn(options);
+  Answer leader = a.cache->Find("k", {});
+  EXPECT_EQ(a.cache->Fill(std::move(*leader.lead), Of("more than ten bytes", {})),
+            FillOutcome::kTooLarge);
+  EXPECT_EQ(a.cache->Find("k", {}).kind, AnswerKind::kLead);
+}
+
+TEST_P(CacheTest, ClosedCacheBypasses) {
+  Process a = Spawn();
+  Call(a, "k", {}, "x");
+  a.cache->Close();
+  EXPECT_EQ(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
+  EXPECT_EQ(a.cache->Find("k", {}).kind, AnswerKind::kBypass);
+}
+
+// Readers on several threads and processes while a writer counts up: whoever begins after a bump was
+// acknowledged sees that count or a later one, at once in the embedded and the unlistened mode.
+TEST_P(CacheTest, NoReadIsOlderThanTheLastAcknowledgedWrite) {
+  Process a = Spawn();
+  Process b = Spawn();
+  std::atomic<int> committed{0};
+  std::atomic<int> acknowledged{0};
+  std::atomic<bool> done{false};
+  std::atomic<int> late{0};
+  const auto read = [&](Process& process, std::uint64_t owner) {
+    while (!done) {
+      const int must = acknowledged;
+      Answer answer = process.cache->Find("k", As(owner));
+      std::string text;
+      if (answer.kind == AnswerKind::kHit) {
+        text = TextOf(answer.local);
+      } else if (answer.kind == AnswerKind::kStored) {
+        text = answer.stored->entry.payload;
+        process.cache->Admit(std::move(*answer.lead), std::make_unique<Text>(text));
+      } else if (answer.kind == AnswerKind::kLead) {
+        const auto tokens = process.cache->Take(std::array{row}, {});
+        text = std::to_string(committed);
+        std::this_thread::yield();
+        process.cache->Fill(std::move(*answer.lead), Of(text, {{row, tokens->at(0)}}));
+      } else {
+        continue;
+      }
+      if (std::stoi(text) < must) ++late;
+    }
+  };
+  std::vector<std::thread> readers;
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    readers.emplace_back([&, i] { read(a, i); });
+    readers.emplace_back([&, i] { read(b, i); });
+  }
+  for (int i = 1; i <= 300; ++i) {
+    committed = i;
+    ASSERT_TRUE(a.cache->Bump(std::array{row}, {}));
+    acknowledged = i;
+  }
+  done = true;
+  for (auto& reader : readers) reader.join();
+  EXPECT_EQ(late, 0);
+}
+
+}  // namespace
+}  // namespace smartcache
