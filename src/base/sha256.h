@@ -35,6 +35,8 @@ class Sha256 {
 // A key with its two pads hashed beforehand: saves two of the at least four blocks of each message.
 struct HmacKey {
   explicit HmacKey(std::string_view key);
+  HmacKey(const Sha256State& inner_state, const Sha256State& outer_state)
+      : inner(inner_state), outer(outer_state) {}
   Sha256State inner;
   Sha256State outer;
 };

@@ -20,4 +20,8 @@ void AppendText(std::string& out, std::string_view utf8);
 void AppendQuoted(std::string& out, std::string_view utf8);
 void AppendBytes(std::string& out, std::string_view bytes);
 
+// Whether `next`, right after the text of some value, could be read as part of that text: what numbers, names,
+// b'..', type<..> and app.Model#<pk> are made of. Texts from elsewhere (Python's identify) keep to this.
+[[nodiscard]] bool MayContinueValue(char next);
+
 }  // namespace smartcache
