@@ -35,85 +35,81 @@ steady_addresses := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 help:  ## list the tasks
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-demo: $(VENV)/example package  ## start the example site, and show it cold, warm and edited
+demo: have-run $(VENV)/example package  ## start the example site, and show it cold, warm and edited
 	$(python) example/demo.py
 
 test: test-core test-package  ## run every test, of C++ and of Python
 
-test-core: $(VENV)/test
-	@tools/bootstrap test
+test-core: have-test $(VENV)/test
 	$(call configure,dev)
 	cmake --build $(B)/dev
 	$(python) -m tests.servers redis -- \
 	  ctest --test-dir $(B)/dev --output-on-failure --no-tests=error --progress
 
-test-package: $(VENV)/test package
-	@tools/bootstrap test
+test-package: have-test $(VENV)/test package
 	$(python) -m pytest $(PYTEST_ARGS)
 
-bench: $(VENV)/bench package  ## measure beside other caches
-	@tools/bootstrap test bench
+bench: have-test have-bench $(VENV)/bench package  ## measure beside other caches
 	$(python) -m bench
 
-bench-core: $(VENV)/test  ## measure the parts of the core
-	@tools/bootstrap bench
+bench-core: have-test have-bench $(VENV)/test  ## measure the parts of the core
 	$(call configure,bench)
 	cmake --build $(B)/bench
 	$(python) -m tests.servers redis -- $(B)/bench/smartcache_bench
 
 lint: lint-python lint-cpp  ## check format, style and types
 
-lint-python: $(VENV)/lint $(VENV)/test package
+lint-python: have-run $(VENV)/lint $(VENV)/test package
 	ruff format --check .
 	ruff check .
 	mypy
 
-lint-cpp: $(VENV)/lint $(VENV)/test
-	@tools/bootstrap test check
+lint-cpp: have-test have-check $(VENV)/lint $(VENV)/test
 	clang-format --dry-run -Werror $(cpp_files)
 	$(call configure,dev)
 	tools/check_threads $(B)/dev
 	tools/tidy $(B)/dev
 
-format: $(VENV)/lint  ## put C++ and Python into their format
+format: have-run $(VENV)/lint  ## put C++ and Python into their format
 	clang-format -i $(cpp_files)
 	ruff format .
 	ruff check --fix-only .
 
-fuzz: $(VENV)/test  ## fuzz every decoder for FUZZ_SECONDS
-	@tools/bootstrap check
+fuzz: have-check $(VENV)/test  ## fuzz every decoder for FUZZ_SECONDS
 	$(call configure,fuzz)
 	cmake --build $(B)/fuzz
 	tools/fuzz $(B)/fuzz $(FUZZ_SECONDS)
 
 sanitize: sanitize-asan sanitize-tsan  ## run the C++ tests under the sanitizers
 
-sanitize-asan sanitize-tsan: sanitize-%: $(VENV)/test
-	@tools/bootstrap test
+sanitize-asan sanitize-tsan: sanitize-%: have-test $(VENV)/test
 	$(call configure,$*)
 	cmake --build $(B)/$*
 	$(python) -m tests.servers redis -- $(steady_addresses) \
 	  ctest --test-dir $(B)/$* --output-on-failure --no-tests=error --progress
 
-spec: $(VENV)/build  ## explore the models of the protocol
+spec: have-run $(VENV)/build  ## explore the models of the protocol
 	$(python) spec
 
-sdist: $(VENV)/build  ## build the source archive into dist/
+sdist: have-run $(VENV)/build  ## build the source archive into dist/
 	$(python) -m build --sdist
 
-wheel: $(VENV)/build  ## build the source archive, and from it a wheel, into dist/
+wheel: have-run $(VENV)/build  ## build the source archive, and from it a wheel, into dist/
 	$(python) -m build
 
 # Into the environment as a user gets it, but compiled in a folder that is kept.
-package: $(VENV)/build
+package: have-run $(VENV)/build
 	$(install) --no-build-isolation --config-settings=build-dir='$(B)/{wheel_tag}' .
 
 clean:  ## remove what was built, and the environment
 	rm -rf build dist .venv
 
+# What a task needs of the machine: installed where that is allowed, else all of it is named.
+have-%:
+	@tools/bootstrap $*
+
 # The environments: $(VENV)/GROUP says that a group of pyproject.toml is installed.
 $(VENV)/bin/python:
-	@tools/bootstrap run
 	$$(tools/find_python $(PYTHON)) -m venv $(VENV)
 	$(python) -m pip install --quiet --upgrade 'pip>=25.1'
 

@@ -57,7 +57,7 @@ def fetch(target: Path) -> None:
     stamp = target / "sources.txt"
     if stamp.exists() and stamp.read_bytes() == PINS.read_bytes():
         return
-    cache = _cache_folder()
+    cache = _cache_folder(otherwise=target.with_name("sources"))
     if not all(_is_intact(cache / archive, digest) for archive, digest in pins().values()):
         _download(cache)
     shutil.rmtree(target, ignore_errors=True)
@@ -66,10 +66,16 @@ def fetch(target: Path) -> None:
     shutil.copy(PINS, stamp)
 
 
-def _cache_folder() -> Path:
+def _cache_folder(otherwise: Path) -> Path:
     chosen = os.environ.get("SMARTCACHE_SOURCE_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(base, "djsmartcache", "sources")
+    folder = Path(chosen) if chosen else Path(base, "djsmartcache", "sources")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a service's user may have no home that it can write to
+        otherwise.mkdir(parents=True, exist_ok=True)
+        return otherwise
+    return folder
 
 
 def _is_intact(archive: Path, digest: str) -> bool:
@@ -77,7 +83,6 @@ def _is_intact(archive: Path, digest: str) -> bool:
 
 
 def _download(cache: Path) -> None:
-    cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         package = Path(folder, "stand-in", "setuptools")
         package.mkdir(parents=True)
