@@ -22,12 +22,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/bytes.h"
 #include "entry/codec/nesting.h"
 
 namespace smartcache::codec {
@@ -36,7 +36,7 @@ inline constexpr std::uint8_t kFormat = 1;
 // Containers within containers. Deeper values go through pickle.
 inline constexpr std::size_t kMaxDepth = Nesting::kMaxDepth;
 inline constexpr std::uint32_t kNotShared = UINT32_MAX;
-inline constexpr std::size_t kFreeCells = std::size_t{1} << 20;
+inline constexpr std::size_t kFreeCells = std::size_t{1} << 18;
 
 enum class Type : std::uint8_t {
   kInvalid,  // damaged, or the reader has failed before
@@ -118,6 +118,7 @@ enum class ColumnType : std::uint8_t {
 };
 
 enum class Encoding : std::uint8_t;  // of a column: columns.h
+struct IntsPlan;
 
 // One byte a row, 1 = None. Empty: no row is null.
 using Nulls = std::span<const std::uint8_t>;
@@ -179,16 +180,26 @@ class Writer {
     std::uint32_t length = 0;  // 0: free
     std::uint32_t index = 0;
   };
-  // Room for `bytes` more; the caller advances size_.
+  // Where at least `bytes` more may be written; Used says up to where they were.
   char* Room(std::size_t bytes);
-  void Put(std::uint8_t byte);
-  void PutVarint(std::uint64_t value);
-  void PutBytes(std::string_view bytes);
+  void Used(const char* end) { size_ = static_cast<std::size_t>(end - out_.data()); }
+  char* Head(Type type, std::size_t room);  // after the head byte; null if no value is due
   void PutText(std::string_view utf8);
+  void PutNames(const std::vector<Text>& names);
   void PutZone(const Zone& zone);
   void Open(Type type, std::size_t count, std::size_t members);
-  // Row count of the block, after writing the head byte and the null bitmap; nullopt: fail.
-  std::optional<std::size_t> BeginColumn(ColumnType type, Encoding encoding, Nulls nulls);
+  bool TakeFreeCells(std::size_t cells);
+  void GrowShared();
+
+  // Columns. `present`: number of rows that are not null.
+  std::size_t BeginColumn(std::size_t values, Nulls nulls);  // present; 0: nothing more to write
+  void PutNullColumn(std::size_t rows);
+  void PutColumnHead(ColumnType type, Encoding encoding, Nulls nulls);
+  template <class Cell>
+  std::span<const Cell> Present(std::span<const Cell> values, Nulls nulls, std::size_t present,
+                                std::vector<Cell>& scratch);
+  void PutInts(const IntsPlan& plan, std::span<const std::int64_t> values);
+  bool PutDecimals(ColumnType type, int decimals, Nulls nulls);  // of ints_
 
   std::string out_;  // longer than what has been written
   std::size_t size_ = 0;
@@ -196,6 +207,9 @@ class Writer {
   std::vector<SharedText> shared_;  // direct-mapped by a hash: a newer text drives out an older one
   std::uint32_t shared_count_ = 0;
   std::size_t free_cells_ = kFreeCells;
+  std::vector<std::int64_t> ints_;  // scratch: the rows that are not null
+  std::vector<double> floats_;
+  std::vector<std::string_view> texts_;
 };
 
 // Reads one payload. Failure is sticky: what is read afterwards is 0 or empty, and Next() is kInvalid.
@@ -203,9 +217,9 @@ class Writer {
 class Reader {
  public:
   explicit Reader(std::string_view payload);
-  [[nodiscard]] bool ok() const { return !failed_; }
+  [[nodiscard]] bool ok() const { return in_.ok(); }
   // What the caller finds wrong (bad UTF-8, an unhashable set member) fails the reader too.
-  void Fail() { failed_ = true; }
+  void Fail() { in_.Fail(); }
   // Type of the value that comes next; reads nothing.
   [[nodiscard]] Type Next();
   // Texts that have been given a shared index so far.
@@ -230,7 +244,8 @@ class Reader {
   std::uint8_t ReadTagged();
 
   RowsHeader ReadRows();
-  // Type of the next column of the innermost rows block, and for each row whether it is null (empty: none).
+  // Type of the next column of the innermost rows block, and for each row whether it is null (empty: no row is, or
+  // the type is kNull).
   // kNull, kValues and kSpread need nothing more than the values; the others exactly one of the calls below.
   ColumnType ReadColumn(std::vector<std::uint8_t>& nulls);
   // One member a row; 0 where it is null.
@@ -249,19 +264,21 @@ class Reader {
   // The value at hand is of this type: steps over its head byte, which is returned; else fails.
   std::uint8_t Head(Type expected);
   void Open(std::uint64_t members);
-  std::uint8_t Byte();
-  std::uint64_t Varint();
-  std::int64_t Zigzag();
-  std::string_view Take(std::uint64_t bytes);
-  Text TakeText();
+  Text TakeText(std::uint8_t head);
+  Text TakeName();
   std::vector<Text> TakeNames();
-  Zone TakeZone();
-  bool TakeColumn(ColumnType first, ColumnType last);
-  [[nodiscard]] std::size_t left() const { return static_cast<std::size_t>(end_ - at_); }
+  Zone TakeZone(std::uint8_t flags);
+  bool TakeFreeCells(std::size_t cells);
 
-  const char* at_;
-  const char* end_;
-  bool failed_ = false;
+  bool HasColumn(bool type_fits);
+  void TakeInts(Encoding encoding, std::vector<std::int64_t>& out);
+  int TakeDecimals(int most);  // number of decimals; the ints are in ints_
+  void TakeWords(std::size_t count, std::vector<std::string_view>& words);
+  void TakeDecimalTexts(Texts& out);
+  template <class Cell>
+  void Spread(std::vector<Cell>& out);
+
+  ByteReader in_;
   Nesting nesting_;
   std::vector<std::string_view> shared_;
   std::size_t free_cells_ = kFreeCells;
@@ -273,6 +290,7 @@ class Reader {
     std::size_t present = 0;  // rows that are not null
     std::string_view bitmap;  // of nulls; empty: none
   } column_;
+  std::vector<std::int64_t> ints_;  // scratch
 };
 
 }  // namespace smartcache::codec
