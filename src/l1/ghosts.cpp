@@ -5,11 +5,14 @@
 
 namespace smartcache {
 
-void Ghosts::Resize(std::size_t capacity) {
-  const std::size_t buckets = std::bit_ceil(std::max<std::size_t>(capacity, 2) / 2);
-  std::vector<Bucket> old(buckets);
+void Ghosts::SetWindow(std::size_t window) {
+  window_ = window;
+  if (window <= buckets_.size() * 2) return;
+  // Twice as many as needed, so that this is done once for each doubling.
+  const std::size_t size = std::bit_ceil(window);
+  std::vector<Bucket> old(size);
   old.swap(buckets_);
-  capacity_ = capacity;
+  shift_ = 32 - std::countr_zero(size);
   for (const Bucket& bucket : old) {
     for (const Cell& cell : bucket) {
       if (Remembered(cell)) Put(cell);
@@ -23,18 +26,17 @@ void Ghosts::Put(Cell cell) {
   const auto age = [this](const Cell& other) {
     return other.number == 0 ? UINT32_MAX : last_ - other.number;
   };
-  *std::max_element(bucket.begin(), bucket.end(),
-                    [&age](const Cell& a, const Cell& b) { return age(a) < age(b); }) = cell;
+  *std::max_element(bucket.begin(), bucket.end(), [&age](const Cell& a, const Cell& b) {
+    return age(a) < age(b);
+  }) = cell;
 }
 
 void Ghosts::Add(std::uint32_t hash) {
-  if (capacity_ == 0) return;
-  if (++last_ == 0) Clear();  // the numbers begin again
-  Put({hash, last_});
+  if (last_ == UINT32_MAX) Clear();  // the numbers begin again
+  Put({hash, ++last_});
 }
 
 bool Ghosts::Take(std::uint32_t hash) {
-  if (capacity_ == 0) return false;
   for (Cell& cell : BucketOf(hash)) {
     if (cell.hash != hash || !Remembered(cell)) continue;
     cell.number = 0;
@@ -45,7 +47,7 @@ bool Ghosts::Take(std::uint32_t hash) {
 
 void Ghosts::Clear() {
   std::fill(buckets_.begin(), buckets_.end(), Bucket());
-  last_ = 1;
+  last_ = 0;
 }
 
 }  // namespace smartcache

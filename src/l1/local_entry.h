@@ -14,12 +14,19 @@
 namespace smartcache {
 
 struct LocalEntry {
-  Tag hash = 0;  // KeyTag(key)
+  // What every hit looks at comes first: with the reference count before it, two cache lines.
   std::string key;
   std::uint64_t identity = 0;
-  std::uint64_t epoch = 0;  // of the store that its tokens belong to
   Instant soft_deadline = kNever;
   Instant hard_deadline = kNever;
+  // A shortcut past the slots. Listener: the Slots::changes() at which all tags were last seen fresh.
+  // Embedded: the store's change counter, likewise. Only set while no slot's deadline comes before ours.
+  mutable std::atomic<std::uint64_t> checked{0};
+  std::unique_ptr<Value> value;
+
+  Tag hash = 0;             // KeyTag(key)
+  std::size_t weight = 0;   // bytes charged: this struct, key, tags and value
+  std::uint64_t epoch = 0;  // of the store that its tokens belong to
   Duration cost{};
   std::vector<SlotToken> tags;
   // A plain entry (stored by an explicit set) has no token of its own key: it is good while the key's slot
@@ -27,11 +34,6 @@ struct LocalEntry {
   SlotRef key_slot;
   std::uint64_t key_version = 0;
   std::uint64_t stamp = 0;
-  std::unique_ptr<Value> value;
-  std::size_t weight = 0;  // bytes charged: this struct, key, tags and value
-  // A shortcut past the slots. Listener: the Slots::changes() at which all tags were last seen fresh.
-  // Embedded: the store's change counter, likewise. Only set while no slot's deadline comes before ours.
-  mutable std::atomic<std::uint64_t> checked{0};
 };
 
 }  // namespace smartcache

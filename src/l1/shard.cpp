@@ -8,15 +8,14 @@ namespace smartcache {
 namespace {
 
 constexpr std::size_t kFewestCells = 16;
-constexpr std::size_t kSmallShare = 10;  // the small queue's part of the bytes: one in so many (paper, 4.2)
-constexpr std::uint8_t kMostUses = 3;    // two bits, as in the paper
-constexpr std::uint8_t kProvenUses = 1;  // on trial: this often used again and it moves to main
+constexpr std::size_t kSmallShare = 10;       // the small queue's part of the bytes: one in so many
+constexpr std::uint8_t kMostUses = 3;         // two bits
+constexpr std::uint8_t kProvenUses = 2;       // used again this often on trial: on to main
+constexpr std::size_t kLeastWindow = 16;      // evictions remembered where there are few entries
 
 }  // namespace
 
-Shard::Shard(std::size_t max_bytes) : max_bytes_(max_bytes), cells_(kFewestCells) {
-  ghosts_.Resize(kFewestCells);
-}
+Shard::Shard(std::size_t max_bytes) : max_bytes_(max_bytes), cells_(kFewestCells) {}
 
 // The upper half of a product depends on all lower bits; the lower bits of it are the home place.
 std::uint32_t Shard::Mix(Tag hash) {
@@ -118,14 +117,20 @@ std::size_t Shard::Insert(LocalRef entry, Victims& victims) {
   const std::uint32_t hash = Mix(entry->hash);
   In in = In::kSmall;
   std::uint8_t uses = 0;
+  bool known = true;
   if (const Place place = PlaceOf(hash, entry->key); place != kNowhere) {
     in = cells_[place].in;
     uses = cells_[place].uses;
     victims.push_back(Take(place));
   } else if (ghosts_.Take(hash)) {
     in = In::kMain;
+  } else {
+    known = false;
   }
-  if (weight > max_bytes_) {
+  // One that would fill the small queue alone, and drive out many, has to come twice.
+  const bool drives_out = bytes() + weight > max_bytes_ && weight > max_bytes_ / kSmallShare;
+  if (weight > max_bytes_ || (drives_out && !known)) {
+    ghosts_.Add(hash);
     victims.push_back(std::move(entry));
     return 0;
   }
@@ -133,10 +138,10 @@ std::size_t Shard::Insert(LocalRef entry, Victims& victims) {
   while (bytes() + weight > max_bytes_) EvictOne(victims);
   const std::size_t evicted = victims.size() - before;
   if ((entries_ + 1) * 8 > cells_.size() * 5) Grow();
-  if (ghosts_.capacity() < entries_) ghosts_.Resize(entries_ * 2);
   const Place place = Put(std::move(entry), hash);
   cells_[place].uses = uses;
   Link(place, in);
+  ghosts_.SetWindow(std::max(entries_, kLeastWindow));
   return evicted;
 }
 
