@@ -18,6 +18,7 @@
 #include "flight/flights.h"
 #include "l1/local_table.h"
 #include "smartcache/cache.h"
+#include "tags/freshness.h"
 #include "tags/slots.h"
 #include "tags/trust.h"
 
@@ -76,7 +77,6 @@ class CacheImpl final : public Cache,
   static constexpr std::size_t kMaxSlots = 100'000;
   // Reads of an entry's age do not care for whose instance it was computed.
   static constexpr std::uint64_t kAnyIdentity = ~std::uint64_t{0};
-  enum class Verdict : std::uint8_t { kFresh, kUnknown, kGone };
 
   using StoredPtr = std::unique_ptr<StoredValue>;
   using StatePtr = std::unique_ptr<Lead::State>;
@@ -85,9 +85,10 @@ class CacheImpl final : public Cache,
   [[nodiscard]] TrustNow TrustAt() const;
   [[nodiscard]] static bool Usable(const TrustNow& trust, Instant now) { return now < trust.until; }
   // Whether the entry is fresh by the slots alone. Expiry is the caller's.
-  [[nodiscard]] bool Judge(const LocalEntry& entry, const TrustNow& trust, Instant now) const;
+  [[nodiscard]] Freshness JudgeLocal(const LocalEntry& entry, const TrustNow& trust,
+                                     Instant now) const;
   // Asks the store for the present tokens of an L1 entry.
-  Verdict Revalidate(const LocalEntry& entry);
+  Freshness Revalidate(const LocalEntry& entry);
   Placeholder Own(Tag hash);
   std::vector<Placeholder> Expect(std::span<const Tag> tags);
   void Install(std::span<const Tag> tags, std::span<const Placeholder> expected, const Reply& reply,

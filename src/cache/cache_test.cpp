@@ -6,7 +6,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -72,8 +74,20 @@ class HandBackplane final : public Backplane {
   bool connected_ = false;
 };
 
+// Lets something happen between the store's reading of tokens and the arrival of its answer.
+class SlowStore final : public MemoryStore {
+ public:
+  using MemoryStore::MemoryStore;
+  Result<TokensReply> Mint(std::span<const Tag> tags, std::span<const SchemeRequest> schemes) override {
+    auto reply = MemoryStore::Mint(tags, schemes);
+    if (const auto then = std::exchange(on_the_way, nullptr)) then();
+    return reply;
+  }
+  std::function<void()> on_the_way;
+};
+
 struct Process {
-  MemoryStore* store = nullptr;
+  SlowStore* store = nullptr;
   HandBackplane* backplane = nullptr;
   std::shared_ptr<Cache> cache;
 };
@@ -90,7 +104,7 @@ class CacheTest : public testing::TestWithParam<Mode> {
   Process Spawn(const Options& options) {
     const auto kind =
         GetParam() == Mode::kEmbedded ? MemoryStore::Kind::kEmbedded : MemoryStore::Kind::kServer;
-    auto store = std::make_unique<MemoryStore>(options, clock, data, kind);
+    auto store = std::make_unique<SlowStore>(options, clock, data, kind);
     Process process;
     process.store = store.get();
     std::unique_ptr<HandBackplane> backplane;
@@ -319,6 +333,51 @@ TEST_P(CacheTest, StoreThatWasReplacedMakesEverythingAMiss) {
   EXPECT_EQ(a.cache->Get("p", 0).kind, AnswerKind::kStored);
 }
 
+TEST_P(CacheTest, StateFromBeforeAFailoverIsNotBelieved) {
+  Process a = Spawn();
+  Call(a, "k", {row}, "old");
+  ASSERT_TRUE(a.cache->Put("p", Of("old", {}), PutCondition::kAlways).ok());
+  data->FailOver();  // may have lost acknowledged bumps
+  if (a.backplane != nullptr) {
+    a.backplane->Disconnect();
+    a.backplane->Connect();
+  }
+  Process b = Spawn();
+  EXPECT_EQ(b.cache->Get("p", 0).kind, AnswerKind::kBypass);
+  EXPECT_EQ(Call(b, "k", {row}, "new"), "new");
+  EXPECT_EQ(Call(a, "k", {row}, "newer"), "new");
+}
+
+TEST_P(CacheTest, LocalEntryFromBeforeAFailoverIsNotBelieved) {
+  Process a = Spawn();
+  Call(a, "k", {row}, "old");
+  data->FailOver();
+  if (a.backplane != nullptr) {
+    a.backplane->Disconnect();
+    a.backplane->Connect();
+  }
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+}
+
+TEST_P(CacheTest, MessageThatOvertakesATokenWins) {
+  Process a = Spawn();
+  Process b = Spawn();
+  a.store->on_the_way = [&] { ASSERT_TRUE(b.cache->Bump(std::array{row}, {})); };
+  Call(a, "k", {row}, "old");  // its token was dropped while it was on the way
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+  EXPECT_EQ(Call(b, "k", {row}, "newer"), "new");
+}
+
+TEST_P(CacheTest, DropSinceTheLastCheckIsSeen) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Call(a, "k", {row}, "old");
+  Call(a, "k", {row}, "old");
+  EXPECT_EQ(Call(a, "k", {row}, "?"), "old");
+  ASSERT_TRUE(b.cache->Bump(std::array{row}, {}));
+  EXPECT_EQ(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
+}
+
 TEST_P(CacheTest, ExpiresByTheClock) {
   Process a = Spawn();
   EXPECT_EQ(Call(a, "k", {row}, "old"), "old");
@@ -522,6 +581,7 @@ TEST_P(CacheTest, NoReadIsOlderThanTheLastAcknowledgedWrite) {
   std::atomic<int> acknowledged{0};
   std::atomic<bool> done{false};
   std::atomic<int> late{0};
+  std::atomic<int> reads{0};
   const auto read = [&](Process& process, std::uint64_t owner) {
     while (!done) {
       const int must = acknowledged;
@@ -541,6 +601,7 @@ TEST_P(CacheTest, NoReadIsOlderThanTheLastAcknowledgedWrite) {
         continue;
       }
       if (std::stoi(text) < must) ++late;
+      ++reads;
     }
   };
   std::vector<std::thread> readers;
@@ -552,6 +613,8 @@ TEST_P(CacheTest, NoReadIsOlderThanTheLastAcknowledgedWrite) {
     committed = i;
     ASSERT_TRUE(a.cache->Bump(std::array{row}, {}));
     acknowledged = i;
+    // Let reads of the new state begin, so that each count is cached, hit and dropped.
+    for (const int before = reads; reads < before + 8;) std::this_thread::yield();
   }
   done = true;
   for (auto& reader : readers) reader.join();

@@ -12,22 +12,20 @@ TrustNow CacheImpl::TrustAt() const {
   return {counter, counter == 0 ? Instant{} : kNever};
 }
 
-bool CacheImpl::Judge(const LocalEntry& entry, const TrustNow& trust, Instant now) const {
-  if (!Usable(trust, now)) return false;
+Freshness CacheImpl::JudgeLocal(const LocalEntry& entry, const TrustNow& trust, Instant now) const {
+  if (!Usable(trust, now)) return Freshness::kUnknown;
   // Read before the slots: what changes meanwhile makes the shortcut unusable, not wrong.
   const std::uint64_t moment = embedded_ ? trust.stamp : slots_.changes();
-  if (entry.checked.load(std::memory_order_acquire) == moment) return true;
+  if (entry.checked.load(std::memory_order_acquire) == moment) return Freshness::kFresh;
   if (entry.key_slot &&
       (entry.stamp != trust.stamp || entry.key_slot->version() != entry.key_version)) {
-    return false;
+    return Freshness::kStale;
   }
-  bool outlived = true;
-  for (const auto& [slot, tag_token] : entry.tags) {
-    if (!slot->Matches(tag_token.token, trust.stamp, now)) return false;
-    outlived = outlived && slot->deadline() >= entry.hard_deadline;
+  const Judgement judgement = Judge(entry.tags, trust.stamp, now, trust.until);
+  if (judgement.freshness == Freshness::kFresh && judgement.until >= entry.hard_deadline) {
+    entry.checked.store(moment, std::memory_order_release);
   }
-  if (outlived) entry.checked.store(moment, std::memory_order_release);
-  return true;
+  return judgement.freshness;
 }
 
 std::vector<CacheImpl::Placeholder> CacheImpl::Expect(std::span<const Tag> tags) {
@@ -54,8 +52,8 @@ void CacheImpl::Install(std::span<const Tag> tags, std::span<const Placeholder> 
   }
 }
 
-CacheImpl::Verdict CacheImpl::Revalidate(const LocalEntry& entry) {
-  if (entry.tags.empty() || entry.key_slot) return Verdict::kGone;  // only the entry itself can tell
+Freshness CacheImpl::Revalidate(const LocalEntry& entry) {
+  if (entry.tags.empty() || entry.key_slot) return Freshness::kStale;  // only the entry itself can tell
   std::vector<Tag> tags;
   tags.reserve(entry.tags.size());
   for (const auto& held : entry.tags) tags.push_back(held.tag_token.tag);
@@ -64,14 +62,14 @@ CacheImpl::Verdict CacheImpl::Revalidate(const LocalEntry& entry) {
   const auto reply = store_->Tokens(tags);
   if (!reply.ok()) {
     stats_.Add(Counter::kStoreError);
-    return Verdict::kUnknown;
+    return Freshness::kUnknown;
   }
   Install(tags, expected, *reply, reply->tokens, trust);
-  if (reply->epoch != entry.epoch) return Verdict::kGone;
+  if (reply->epoch != entry.epoch) return Freshness::kStale;
   for (std::size_t i = 0; i < tags.size(); ++i) {
-    if (reply->tokens[i].token != entry.tags[i].tag_token.token) return Verdict::kGone;
+    if (reply->tokens[i].token != entry.tags[i].tag_token.token) return Freshness::kStale;
   }
-  return Verdict::kFresh;
+  return Freshness::kFresh;
 }
 
 bool CacheImpl::Fresh(std::span<const TagToken> tags) {

@@ -15,7 +15,6 @@ Duration CacheImpl::Jittered(Duration ttl) const {
 
 void CacheImpl::Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> value) {
   if (!draft || !value) return;
-  if (draft->key_slot && draft->key_slot->version() != draft->key_version) return;
   draft->weight = sizeof(LocalEntry) + draft->key.size() + draft->tags.size() * sizeof(SlotToken) +
                   value->weight();
   draft->value = std::move(value);

@@ -19,7 +19,7 @@ LocalRef CacheImpl::Peek(Tag hash, std::string_view key, std::uint64_t identity)
   if (!entry || entry->identity != identity) return nullptr;
   const Instant now = clock_.Now();
   if (now >= entry->soft_deadline || now >= entry->hard_deadline) return nullptr;
-  if (!Judge(*entry, TrustAt(), now)) return nullptr;
+  if (JudgeLocal(*entry, TrustAt(), now) != Freshness::kFresh) return nullptr;
   stats_.Add(Counter::kLocalHit);
   return entry;
 }
@@ -43,11 +43,13 @@ Answer CacheImpl::FindLocal(std::string_view key, Tag hash, const FindOptions& o
     table_.Erase(*entry);
     return {};
   }
-  if (!Judge(*entry, TrustAt(), now)) {
-    const Verdict verdict = Revalidate(*entry);
-    if (verdict == Verdict::kGone) table_.Erase(*entry);
-    if (verdict != Verdict::kFresh) return {};
+  Freshness freshness = JudgeLocal(*entry, TrustAt(), now);
+  if (freshness == Freshness::kUnknown && store_->Available()) freshness = Revalidate(*entry);
+  if (freshness == Freshness::kStale) {
+    stats_.Add(Counter::kMissInvalidated);
+    table_.Erase(*entry);
   }
+  if (freshness != Freshness::kFresh) return {};
   Answer answer;
   if (now < entry->soft_deadline) {
     stats_.Add(Counter::kLocalHit);

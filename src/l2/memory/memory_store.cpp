@@ -51,6 +51,12 @@ void MemoryData::Wipe() {
   epoch_ = RandomU64();
 }
 
+void MemoryData::FailOver() {
+  MutexLock lock(mutex_);
+  epoch_ = RandomU64();
+  ++changes_;
+}
+
 void MemoryData::Listen(std::function<void(const Announcement&)> listener) {
   MutexLock lock(mutex_);
   listeners_.push_back(std::move(listener));

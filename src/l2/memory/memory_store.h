@@ -33,6 +33,8 @@ class MemoryData {
   MemoryData();
   // As if the server had been restarted empty: a new epoch, everything gone but the locks.
   void Wipe() EXCLUDES(mutex_);
+  // As if an older replica had been promoted: a new epoch over the content as it is.
+  void FailOver() EXCLUDES(mutex_);
   // Called with each change, outside any lock, on the thread that made it.
   void Listen(std::function<void(const Announcement&)> listener) EXCLUDES(mutex_);
   [[nodiscard]] std::uint64_t epoch() const EXCLUDES(mutex_);
@@ -67,7 +69,7 @@ class MemoryData {
   std::vector<std::function<void(const Announcement&)>> listeners_ GUARDED_BY(mutex_);
 };
 
-class MemoryStore final : public Store {
+class MemoryStore : public Store {
  public:
   // How L1 learns of changes: by the change counter, or by announcements as from a server.
   enum class Kind { kEmbedded, kServer };
