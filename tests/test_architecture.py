@@ -18,6 +18,7 @@ INCLUDES: dict[str, set[str]] = {
     "base": set(),
     **{leaf: {"base"} for leaf in LEAVES - {"base"}},
     **dict.fromkeys(STAGES, LEAVES),
+    "backplane": LEAVES | {"l2"},  # listens to the servers that the store writes to
     "cache": LEAVES | STAGES,
     "python": LEAVES | STAGES | {"cache"},
 }

@@ -1,0 +1,27 @@
+# Embeds the store's Lua scripts, each with its SHA-1: smartcache_lua_scripts(OUT FOLDER) writes one C++
+# source that defines scripts::kName for each name.lua, and appends it to the list OUT.
+
+function(smartcache_lua_scripts out folder)
+  file(GLOB files CONFIGURE_DEPENDS ${folder}/*.lua)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${files})
+  set(text "#include \"l2/redis/scripts.h\"\n\nnamespace smartcache::redis::scripts {\n\n")
+  foreach(file IN LISTS files)
+    get_filename_component(name ${file} NAME_WE)
+    # user_unlock -> kUserUnlock
+    string(REPLACE "_" ";" words ${name})
+    set(constant k)
+    foreach(word IN LISTS words)
+      string(SUBSTRING ${word} 0 1 first)
+      string(SUBSTRING ${word} 1 -1 rest)
+      string(TOUPPER ${first} first)
+      string(APPEND constant ${first}${rest})
+    endforeach()
+    file(READ ${file} source)
+    file(SHA1 ${file} sha1)
+    string(APPEND text "const Script ${constant} = {R\"lua(${source})lua\",\n    \"${sha1}\"};\n\n")
+  endforeach()
+  string(APPEND text "}  // namespace smartcache::redis::scripts\n")
+  set(generated ${PROJECT_BINARY_DIR}/generated/lua_scripts.cpp)
+  file(CONFIGURE OUTPUT ${generated} CONTENT "${text}" @ONLY)
+  set(${out} ${${out}} ${generated} PARENT_SCOPE)
+endfunction()

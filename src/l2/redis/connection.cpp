@@ -1,0 +1,237 @@
+#include "l2/redis/connection.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <system_error>
+
+#include "base/hash.h"
+#include "l2/redis/dial.h"
+
+namespace smartcache::redis {
+namespace {
+
+constexpr std::string_view kClientName = "djsmartcache";
+constexpr int kOldestMajorVersion = 7;  // scripts with flags
+constexpr std::size_t kReadBytes = 16 << 10;
+
+Status ServerError(const valkeyReply& reply) {
+  return Unavailable("server: " + std::string(Text(reply)));
+}
+
+int MajorVersion(std::string_view text) {
+  int major = 0;
+  std::from_chars(text.data(), text.data() + text.size(), major);
+  return major;
+}
+
+}  // namespace
+
+std::string_view InfoField(std::string_view info, std::string_view name) {
+  for (std::size_t at = info.find(name); at != info.npos; at = info.find(name, at + 1)) {
+    const bool starts_line = at == 0 || info[at - 1] == '\n';
+    if (!starts_line || info.substr(at + name.size(), 1) != ":") continue;
+    const std::string_view value = info.substr(at + name.size() + 1);
+    return value.substr(0, value.find_first_of("\r\n"));
+  }
+  return {};
+}
+
+bool IsFatalError(const valkeyReply& reply) {
+  if (reply.type != VALKEY_REPLY_ERROR) return false;
+  for (std::string_view code :
+       {"LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "NOREPLICAS", "BUSY"}) {
+    if (IsError(reply, code)) return true;
+  }
+  return false;
+}
+
+Result<std::unique_ptr<Connection>> Connection::Open(const Endpoint& endpoint, const Login& login,
+                                                     const Clock& clock, SocketList& sockets,
+                                                     Instant deadline) {
+  Result<int> fd = Dial(endpoint, clock, deadline);
+  if (!fd.ok()) return fd.status();
+  std::unique_ptr<Connection> connection(new Connection(*fd, login, clock, sockets));
+  Status status = connection->LogIn(login, deadline);
+  if (!status.ok()) return Unavailable(ToString(endpoint) + ": " + status.message());
+  return connection;
+}
+
+Connection::Connection(int fd, const Login& login, const Clock& clock, SocketList& sockets)
+    : fd_(fd),
+      clock_(clock),
+      sockets_(sockets),
+      reader_(valkeyReaderCreate()),
+      check_interval_(login.check_interval) {
+  sockets_.Add(fd_);
+  // A blocking read is one system call less than poll and read. It is used while more than this is
+  // left of the time for the call, so that the limit holds.
+  socket_timeout_ = std::max<Duration>(login.timeout / 16 * 15, std::chrono::milliseconds(1));
+  const auto micros =
+      std::chrono::duration_cast<std::chrono::microseconds>(socket_timeout_).count();
+  const timeval limit{.tv_sec = micros / 1'000'000, .tv_usec = micros % 1'000'000};
+  setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  Batch check;
+  check.Add(0, {"DEL", login.probe_key});
+  check.Add(0, {"INFO", "replication"});
+  check_commands_ = check.bytes();
+}
+
+Connection::~Connection() {
+  sockets_.Remove(fd_);
+  close(fd_);
+}
+
+Status Connection::LogIn(const Login& login, Instant deadline) {
+  if (reader_ == nullptr) return Unavailable("out of memory");
+  Batch batch;
+  if (login.password.empty()) {
+    batch.Add(0, {"HELLO", "3", "SETNAME", kClientName});
+  } else {
+    const std::string_view user = login.user.empty() ? "default" : std::string_view(login.user);
+    batch.Add(0, {"HELLO", "3", "AUTH", user, login.password, "SETNAME", kClientName});
+  }
+  batch.Add(0, {"SELECT", std::to_string(login.database)});
+  batch.Add(0, {"INFO", "server"});
+  batch.Add(0, {"INFO", "replication"});
+  check_due_ = false;
+  Status status = Send(batch.bytes(), deadline);
+  if (status.ok()) status = ReceiveAll(batch, deadline);
+  if (!status.ok()) return status;
+  for (const ReplyPtr& reply : batch.replies) {
+    if (reply->type == VALKEY_REPLY_ERROR) return ServerError(*reply);
+  }
+  const std::string_view server = Text(batch.reply(2)), replication = Text(batch.reply(3));
+  if (MajorVersion(InfoField(server, "redis_version")) < kOldestMajorVersion) {
+    return Unavailable("Redis 7.0 or later, or Valkey, is needed");
+  }
+  if (InfoField(replication, "role") != "master") return Unavailable("the server is a replica");
+  replication_id_ = InfoField(replication, "master_replid");
+  epoch_ = Hash64(std::string(InfoField(server, "run_id")) + ":" + replication_id_);
+  checked_at_ = batch.sent;
+  return Ok();
+}
+
+Status Connection::Exchange(Batch& batch, Instant deadline) {
+  const Instant now = clock_.Now();
+  batch.sent = now;
+  check_due_ = now - checked_at_ >= check_interval_;
+  if (check_due_) {
+    // First, so that nothing is run by a server that takes no writes without being found out.
+    if (Status status = Send(check_commands_, deadline); !status.ok()) return status;
+  }
+  if (Status status = Send(batch.bytes(), deadline); !status.ok()) return status;
+  return ReceiveAll(batch, deadline);
+}
+
+Status Connection::Send(std::string_view bytes, Instant deadline) {
+  received_ = false;
+  while (!bytes.empty()) {
+    const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent > 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return Fail(errno);
+    pollfd ready{fd_, POLLOUT, 0};
+    const int count = poll(&ready, 1, PollMillis(clock_.Now(), deadline));
+    if (count == 0) return Fail(ETIMEDOUT);
+    if (count < 0 && errno != EINTR) return Fail(errno);
+  }
+  return Ok();
+}
+
+Status Connection::ReceiveAll(Batch& batch, Instant deadline) {
+  if (check_due_) {
+    ReplyPtr check[kCheckReplies];
+    for (ReplyPtr& reply : check) {
+      Result<ReplyPtr> received = Receive(deadline);
+      if (!received.ok()) return received.status();
+      reply = *std::move(received);
+    }
+    if (Status status = Verify(*check[0], *check[1]); !status.ok()) return status;
+    checked_at_ = batch.sent;
+    check_due_ = false;
+  }
+  batch.epoch = epoch_;
+  for (std::size_t i = 0; i < batch.size(); ++i) {
+    Result<ReplyPtr> reply = Receive(deadline);
+    if (!reply.ok()) return reply.status();
+    if (IsFatalError(**reply)) return ServerError(**reply);
+    batch.replies.push_back(*std::move(reply));
+  }
+  last_used = batch.sent;
+  return Ok();
+}
+
+Status Connection::Verify(const valkeyReply& probe, const valkeyReply& replication) const {
+  if (probe.type != VALKEY_REPLY_INTEGER) return ServerError(probe);
+  const std::string_view info = Text(replication);
+  if (InfoField(info, "role") != "master" || InfoField(info, "master_replid") != replication_id_) {
+    return Unavailable("the server is not the primary it was");
+  }
+  return Ok();
+}
+
+Result<ReplyPtr> Connection::Receive(Instant deadline) {
+  for (;;) {
+    Result<ReplyPtr> reply = Next();
+    if (!reply.ok() || (*reply != nullptr && (*reply)->type != VALKEY_REPLY_PUSH)) return reply;
+    if (*reply != nullptr) continue;  // a push that nobody here waits for
+    const Instant now = clock_.Now();
+    if (deadline - now < socket_timeout_) {
+      pollfd ready{fd_, POLLIN, 0};
+      const int count = now >= deadline ? 0 : poll(&ready, 1, PollMillis(now, deadline));
+      if (count == 0) return Fail(ETIMEDOUT);
+      if (count < 0 && errno != EINTR) return Fail(errno);
+      if (count < 0) continue;
+    }
+    if (Status status = ReadSome(0); !status.ok()) return status;
+  }
+}
+
+Status Connection::ReadSome(int flags) {
+  char* space = nullptr;
+  std::size_t size = 0;
+  if (valkeyReaderGetReadBuf(reader_.get(), &space, &size, kReadBytes) != VALKEY_OK) {
+    return Unavailable("out of memory");
+  }
+  const ssize_t count = recv(fd_, space, size, flags);
+  if (count > 0) {
+    received_ = true;
+    valkeyReaderCommitRead(reader_.get(), static_cast<std::size_t>(count));
+    return Ok();
+  }
+  if (count < 0 && errno == EINTR) return Ok();
+  if (count < 0 && errno == EAGAIN) return (flags & MSG_DONTWAIT) != 0 ? Ok() : Fail(ETIMEDOUT);
+  return Fail(count == 0 ? ECONNRESET : errno);
+}
+
+Status Connection::ReadAvailable() { return ReadSome(MSG_DONTWAIT); }
+
+Result<ReplyPtr> Connection::Next() {
+  void* reply = nullptr;
+  if (valkeyReaderGetReply(reader_.get(), &reply) != VALKEY_OK) {
+    return Unavailable(std::string("unintelligible reply: ") + reader_->errstr);
+  }
+  return ReplyPtr(static_cast<valkeyReply*>(reply));
+}
+
+bool Connection::SeemsAlive() const {
+  char byte;
+  return recv(fd_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+Status Connection::Fail(int error) {
+  closed_by_server_ = !received_ && (error == ECONNRESET || error == EPIPE);
+  if (error == ETIMEDOUT) return Unavailable("the server did not answer in time");
+  return Unavailable("connection lost: " + std::generic_category().message(error));
+}
+
+}  // namespace smartcache::redis

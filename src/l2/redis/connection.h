@@ -1,0 +1,102 @@
+// One logged-in connection to one primary. Not thread-safe. Any failure leaves it unusable.
+// Sockets are read and written here, with deadlines; libvalkey parses the replies (RESP3).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <valkey/valkey.h>
+
+#include "l2/redis/batch.h"
+#include "l2/redis/redis_url.h"
+#include "l2/redis/socket_list.h"
+#include "smartcache/clock.h"
+#include "smartcache/result.h"
+
+namespace smartcache::redis {
+
+// How to open connections to one server. Lives longer than they do.
+struct Login {
+  std::string user, password;
+  int database = 0;
+  Duration timeout{};         // of one call, connecting included
+  Duration check_interval{};  // how often a used connection makes sure of its server
+  std::string probe_key;      // deleted by the check; never exists
+};
+
+class Connection {
+ public:
+  // Connects, logs in and learns the server's epoch. Refuses replicas and servers older than 7.0.
+  [[nodiscard]] static Result<std::unique_ptr<Connection>> Open(const Endpoint& endpoint,
+                                                                const Login& login,
+                                                                const Clock& clock,
+                                                                SocketList& sockets,
+                                                                Instant deadline);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Sends the batch and reads all its replies. Where the last check is too long ago, the batch
+  // carries the next one along, in the same round trip.
+  [[nodiscard]] Status Exchange(Batch& batch, Instant deadline);
+  // The two halves of Exchange, for asking several servers at once.
+  [[nodiscard]] Status Send(std::string_view bytes, Instant deadline);
+  [[nodiscard]] Status ReceiveAll(Batch& batch, Instant deadline);
+
+  // For a listener, which waits by itself: reads what has arrived, without blocking.
+  [[nodiscard]] Status ReadAvailable();
+  // The next whole reply or push out of what was read; null when there is none.
+  [[nodiscard]] Result<ReplyPtr> Next();
+
+  // Commands by which the server shows that it is still the primary it was, and takes writes.
+  static constexpr std::size_t kCheckReplies = 2;
+  [[nodiscard]] std::string_view check_commands() const { return check_commands_; }
+  [[nodiscard]] Status Verify(const valkeyReply& probe, const valkeyReply& replication) const;
+
+  // False when the server has closed it, or sent what nobody asked for.
+  [[nodiscard]] bool SeemsAlive() const;
+  // True when the last failure came before anything of the replies: the server had closed an idle
+  // connection, and did not run the commands.
+  [[nodiscard]] bool closed_by_server() const { return closed_by_server_; }
+  [[nodiscard]] int fd() const { return fd_; }
+  // Hash of what distinguishes this state of this server: its run and its replication history.
+  [[nodiscard]] std::uint64_t epoch() const { return epoch_; }
+  Instant last_used{};
+  std::uint64_t generation = 0;  // of the pool when it was opened
+
+ private:
+  Connection(int fd, const Login& login, const Clock& clock, SocketList& sockets);
+  [[nodiscard]] Status LogIn(const Login& login, Instant deadline);
+  [[nodiscard]] Result<ReplyPtr> Receive(Instant deadline);
+  [[nodiscard]] Status ReadSome(int flags);
+  [[nodiscard]] Status Fail(int error);
+
+  struct FreeReader {
+    void operator()(valkeyReader* reader) const { valkeyReaderFree(reader); }
+  };
+
+  const int fd_;
+  const Clock& clock_;
+  SocketList& sockets_;
+  std::unique_ptr<valkeyReader, FreeReader> reader_;
+  Duration socket_timeout_{};
+  Duration check_interval_;
+  Instant checked_at_{};
+  bool check_due_ = false;  // in the batch under way
+  bool received_ = false;   // anything, of the batch under way
+  bool closed_by_server_ = false;
+  std::uint64_t epoch_ = 0;
+  std::string replication_id_;
+  std::string check_commands_;
+};
+
+// The value of "name:value" in an INFO reply; empty when it has none.
+[[nodiscard]] std::string_view InfoField(std::string_view info, std::string_view name);
+
+// Errors after which a connection is of no use: another server has to be found, or this one is not
+// ready.
+[[nodiscard]] bool IsFatalError(const valkeyReply& reply);
+
+}  // namespace smartcache::redis

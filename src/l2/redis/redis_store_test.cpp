@@ -1,0 +1,40 @@
+#include "l2/redis/redis_store.h"
+
+#include <gtest/gtest.h>
+
+#include "l2/redis/test_server.h"
+#include "l2/store_conformance.h"
+#include "smartcache/cache.h"
+
+namespace smartcache {
+namespace {
+
+using redis::TestServer;
+
+struct RedisHarness {
+  static constexpr bool kEmbedded = false;
+  ~RedisHarness() {
+    Options options;
+    options.prefix = prefix;
+    EXPECT_TRUE(Open(options)->Clear().ok());
+  }
+  std::unique_ptr<Store> Open(const Options& asked) {
+    Options options = asked;
+    options.prefix = prefix;
+    options.channel = prefix;
+    options.start_listener = false;
+    options.redis_timeout = std::chrono::seconds(10);
+    auto parts = OpenRedis(TestServer::SharedUrl(), options, Clock::System());
+    EXPECT_TRUE(parts.ok()) << parts.status().message();
+    return std::move(parts->store);
+  }
+  bool Eventually(Duration span, const std::function<bool()>& condition) {
+    return redis::Eventually(condition, span + std::chrono::seconds(20));
+  }
+  const std::string prefix = TestServer::NewPrefix() + "*[x]";
+};
+
+INSTANTIATE_TYPED_TEST_SUITE_P(Redis, StoreConformance, RedisHarness);
+
+}  // namespace
+}  // namespace smartcache

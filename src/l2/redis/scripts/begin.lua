@@ -1,0 +1,27 @@
+#!lua
+-- Before a computation: the token of the entry's key, the lock, and the entry as it is.
+-- KEYS  token, entry, lock
+-- ARGV  a fresh token, least TTL (ms), lock owner ('0': no lock), lease (ms)
+-- Returns token, its TTL, 1 when the caller holds the lock, entry, its TTL.
+local least = tonumber(ARGV[2])
+local token = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', 2 * least, 'NX', 'GET')
+local ttl = 2 * least
+if type(token) == 'string' and string.match(token, '^%-?%d+$') then
+  ttl = redis.call('PTTL', KEYS[1])
+  if ttl < least then
+    ttl = 2 * least
+    redis.call('PEXPIRE', KEYS[1], ttl)
+  end
+else
+  if token then redis.call('SET', KEYS[1], ARGV[1], 'PX', ttl) end
+  token = ARGV[1]
+end
+local locked = 1
+if ARGV[3] ~= '0' and not redis.call('SET', KEYS[3], ARGV[3], 'NX', 'PX', ARGV[4]) then
+  -- Held by the caller when this call is a repeated one.
+  local holder = redis.pcall('GET', KEYS[3])
+  if holder ~= ARGV[3] and holder ~= ARGV[3] .. 'w' then locked = 0 end
+end
+local entry = redis.pcall('GET', KEYS[2])
+if type(entry) ~= 'string' then entry = false end
+return {token, ttl, locked, entry, redis.call('PTTL', KEYS[2])}
