@@ -162,6 +162,7 @@ class Writer {
   // Followed by one column for each field, then for each related name. At most 2^32 - 1 rows.
   void WriteRows(const RowsHeader& header);
   // Columns: spans have one member a row (what stands where a row is null is ignored); the encoding is chosen here.
+  // A column of typed values in which every row is null, or a block without rows, is written as a null column.
   void WriteNullColumn();
   void WriteBoolColumn(std::span<const std::uint8_t> values, Nulls nulls);
   // kInt, kDate, kDateTime, kDateTimeUtc, kTime or kTimeDelta.

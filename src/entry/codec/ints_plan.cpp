@@ -34,17 +34,14 @@ struct Range {
 IntsPlan PlanInts(std::span<const std::int64_t> values, bool may_be_free) {
   Range range;
   Range steps;
-  std::size_t plain_bytes = 0;
-  std::int64_t last = values[0];
-  for (const std::int64_t value : values) {
-    range.Add(value);
-    plain_bytes += VarintBytes(ZigzagOf(value));
+  range.Add(values[0]);
+  std::size_t plain_bytes = VarintBytes(ZigzagOf(values[0]));
+  for (std::size_t i = 1; i < values.size(); ++i) {
+    range.Add(values[i]);
+    plain_bytes += VarintBytes(ZigzagOf(values[i]));
     // Wraps around where the difference does not fit; the reader's sum wraps back.
-    if (&value != values.data()) {
-      steps.Add(static_cast<std::int64_t>(static_cast<std::uint64_t>(value) -
-                                          static_cast<std::uint64_t>(last)));
-    }
-    last = value;
+    steps.Add(static_cast<std::int64_t>(static_cast<std::uint64_t>(values[i]) -
+                                        static_cast<std::uint64_t>(values[i - 1])));
   }
   if (may_be_free && range.least == range.most) return {Encoding::kConstant, range.least, 0};
   IntsPlan best;
