@@ -4,8 +4,8 @@
 #include <bit>
 #include <utility>
 
-#include "base/mutex.h"
 #include "l1/shard.h"
+#include "l1/spin_lock.h"
 
 namespace smartcache {
 
@@ -13,7 +13,7 @@ namespace {
 
 // A shard of few entries judges them badly and keeps no heavy ones; hits of Python come one at a time, so
 // few shards are enough to keep fills and the listener out of their way.
-constexpr std::size_t kLeastShardBytes = 8u << 20;
+constexpr std::size_t kLeastShardBytes = 16u << 20;
 constexpr std::size_t kMostShards = 16;
 
 }  // namespace
@@ -22,8 +22,8 @@ constexpr std::size_t kMostShards = 16;
 struct alignas(64) LocalTable::LockedShard {
   explicit LockedShard(std::size_t max_bytes) : shard(max_bytes) {}
 
-  Mutex mutex;
-  Shard shard GUARDED_BY(mutex);
+  SpinLock lock;
+  Shard shard GUARDED_BY(lock);
 };
 
 LocalTable::Shards LocalTable::MakeShards(std::size_t max_bytes) {
@@ -48,7 +48,7 @@ LocalTable::LockedShard& LocalTable::ShardOf(Tag hash) const {
 
 LocalRef LocalTable::Find(Tag hash, std::string_view key) {
   LockedShard& locked = ShardOf(hash);
-  const MutexLock lock(locked.mutex);
+  const SpinLockHolder holder(locked.lock);
   const LocalRef* found = locked.shard.Find(hash, key);
   return found == nullptr ? nullptr : *found;
 }
@@ -58,7 +58,7 @@ void LocalTable::Insert(LocalRef entry) {
   LockedShard& locked = ShardOf(entry->hash);
   std::size_t evicted = 0;
   {
-    const MutexLock lock(locked.mutex);
+    const SpinLockHolder holder(locked.lock);
     evicted = locked.shard.Insert(std::move(entry), victims);
   }
   if (evicted != 0) stats_.Add(Counter::kLocalEvict, evicted);
@@ -67,21 +67,21 @@ void LocalTable::Insert(LocalRef entry) {
 void LocalTable::Erase(const LocalEntry& entry) {
   Shard::Victims victims;
   LockedShard& locked = ShardOf(entry.hash);
-  const MutexLock lock(locked.mutex);
+  const SpinLockHolder holder(locked.lock);
   locked.shard.Erase(entry, victims);
 }
 
 void LocalTable::Erase(Tag hash) {
   Shard::Victims victims;
   LockedShard& locked = ShardOf(hash);
-  const MutexLock lock(locked.mutex);
+  const SpinLockHolder holder(locked.lock);
   locked.shard.Erase(hash, victims);
 }
 
 void LocalTable::Clear() {
   for (const auto& locked : shards_) {
     Shard::Victims victims;
-    const MutexLock lock(locked->mutex);
+    const SpinLockHolder holder(locked->lock);
     locked->shard.Clear(victims);
   }
 }
@@ -89,7 +89,7 @@ void LocalTable::Clear() {
 std::size_t LocalTable::entries() const {
   std::size_t sum = 0;
   for (const auto& locked : shards_) {
-    const MutexLock lock(locked->mutex);
+    const SpinLockHolder holder(locked->lock);
     sum += locked->shard.entries();
   }
   return sum;
@@ -98,7 +98,7 @@ std::size_t LocalTable::entries() const {
 std::size_t LocalTable::bytes() const {
   std::size_t sum = 0;
   for (const auto& locked : shards_) {
-    const MutexLock lock(locked->mutex);
+    const SpinLockHolder holder(locked->lock);
     sum += locked->shard.bytes();
   }
   return sum;
