@@ -1,24 +1,22 @@
 """What one computation has read: the tags its answer depends on, with their tokens.
 
-A token is taken before the SQL that relies on it is sent (invariant I2), so an entry stored with it is
-never fresher in name than in fact. The innermost computation under way is held by a context variable:
-threads and tasks that copy the context (asgiref, asyncio) add to the same one, hence the lock. A thread
-that the computed function starts by itself, without the context, is not seen.
+A token is taken before the SQL that relies on it is sent (invariant I2), so an entry stored with it
+is never fresher in name than in fact. The innermost computation under way is held by a context
+variable: threads and tasks that copy the context (asgiref, asyncio) add to the same one, hence the
+lock. A thread that the computed function starts by itself, without the context, is not seen.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from djsmartcache import _core
-
-if TYPE_CHECKING:
-    from djsmartcache.orm.scopes import Scheme
+from djsmartcache import _core, process
+from djsmartcache.orm.scopes import Scheme, user_tag
 
 TagToken = tuple[int, int]
 
@@ -94,7 +92,7 @@ class Computation:
         """Depend on ``tags`` from here on. Call it before the SQL that they stand for is sent.
 
         Args:
-            tags: Those already held keep the token they have, which is the older and so the safe one.
+            tags: Those already held keep the token they have: the older, and so the safe one.
             schemes: Column combinations of condition tags, registered before the tokens are taken.
 
         *Cost*: one round trip to the store if a token is not held locally.
@@ -104,8 +102,7 @@ class Computation:
         missing = [tag for tag in dict.fromkeys(tags) if tag not in self._tokens]
         if not missing:
             return
-        cache = _core.current()
-        tokens = None if cache is None else cache.take(missing, schemes)
+        tokens = process.cache().take(missing, schemes)
         if tokens is None:
             self.forbid("the store could not be asked for tokens")
         else:
@@ -113,8 +110,6 @@ class Computation:
 
     def user_tags(self, names: Iterable[str]) -> None:
         """Depend on tags that the user chose."""
-        from djsmartcache.orm.scopes import user_tag
-
         self.take([user_tag(name) for name in names])
 
     def depends_on(self, things: Iterable[Any]) -> None:
@@ -123,8 +118,6 @@ class Computation:
         Raises:
             TypeError: One of ``things`` is nothing of these; names it.
         """
-        from djsmartcache.orm.reads import declare
-
         declare(self, things)
 
     def close(self) -> None:
@@ -151,6 +144,14 @@ class Computation:
         return self._closed
 
 
+def _no_models(computation: Computation, things: Iterable[Any]) -> None:
+    raise TypeError("models can be named once djsmartcache is among INSTALLED_APPS")
+
+
+declare: Callable[[Computation, Iterable[Any]], None] = _no_models
+"""How `Computation.depends_on` finds tags; `reads`, which knows queries, puts it here."""
+
+
 def current() -> Computation | None:
     """Give the innermost computation under way in this thread or task, or None."""
     found = _innermost.get()
@@ -163,9 +164,10 @@ def current() -> Computation | None:
 def computation(own: TagToken | None = None) -> Iterator[Computation]:
     """Record what the block reads.
 
-    While any is under way, every cached function takes its slow path, so that it can report the tags of
-    its hits by ``current().inherit(answer.tags, answer.remaining)``. Call ``limit(ttl)`` inside the block
-    with the TTL of the entry being made, for outer entries to end no later. Works in coroutines alike.
+    While any is under way, every cached function takes its slow path, so that it can report the
+    tags of its hits by ``current().inherit(answer.tags, answer.remaining)``. Call ``limit(ttl)``
+    inside the block with the TTL of the entry being made, for outer entries to end no later. Works
+    in coroutines.
 
     Args:
         own: (key tag, token) of the entry being computed.

@@ -1,9 +1,10 @@
 """Names of what tags stand for: which database, which table, which row, which condition.
 
-The one place where tag names are made. A tag may stand for more than it says, since that only invalidates
-too much; two names for one thing would lose invalidations. So a database is known by its vendor and name
-and not by its host, which differs between processes (``localhost``, a container's name, a connection pool);
-a table by its lower-case name without schema, for a search path makes several schemas look alike.
+The one place where tag names are made. A tag may stand for more than it says, which only
+invalidates too much; two names for one thing would lose invalidations. So a database is known by
+its vendor and name, not by its host, which differs between processes (``localhost``, a container's
+name, a connection pool), and a table by its lower-case name without schema, which a search path may
+leave out.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from django.conf import settings
-
 from djsmartcache import _core
+from djsmartcache.conf import namespace
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -23,14 +23,8 @@ Scheme = tuple[int, int, str]
 """(table tag, condition-bulk tag, "column_a,column_b"): columns by which some entry is found."""
 
 
-def namespace() -> str:
-    """Give SMARTCACHE_NAMESPACE as it is for this request: part of every tag."""
-    value = getattr(settings, "SMARTCACHE_NAMESPACE", "")
-    return str(value() if callable(value) else value)
-
-
 def database(connection: BaseDatabaseWrapper) -> str:
-    """Give the identity of a connection's database: equal for all aliases and processes that share it."""
+    """Give the identity of a database: equal for all aliases and processes that share it."""
     name = str(connection.settings_dict.get("NAME") or "")
     if connection.vendor != "sqlite":
         return f"{connection.vendor}:{name}"

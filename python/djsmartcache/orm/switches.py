@@ -1,4 +1,4 @@
-"""`smartcache_disabled` and `no_invalidation`: switches of a thread or task, each a block and a decorator."""
+"""`smartcache_disabled` and `no_invalidation`: blocks and decorators, for one thread or task."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def smartcache_disabled() -> _Switch:
 
 
 def no_invalidation() -> _Switch:
-    """Let writes go unnoticed. What was cached from the rows they change stays stale until its TTL ends."""
+    """Let writes go unnoticed: what was cached of the rows they change stays until its TTL ends."""
     return _Switch(_silent, 0)
 
 

@@ -1,0 +1,130 @@
+"""Which names are tables, so that a bump of each write to them is certain to be sent.
+
+A name that is neither the table of a managed model nor, by introspection, a plain table of the
+database may be a view, a temporary table or another schema's: nothing tells when it changes, so no
+answer read from it is stored. That costs users of views the cache, and never a stale answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.db import DatabaseError
+
+from djsmartcache import conf
+from djsmartcache.orm import scopes
+from djsmartcache.orm.state import internal
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import Model
+
+logger = logging.getLogger("djsmartcache")
+
+PLAIN_KINDS = frozenset("tp")
+"""Kinds in Django's TableInfo that hold rows of their own: tables and partitioned tables."""
+
+
+class _Registry:
+    """What the app registry says of tables; made anew when models are added."""
+
+    def __init__(self, models: list[type[Model]]) -> None:
+        self.models = models
+        self.managed: frozenset[str] = frozenset(
+            plain(model._meta.db_table) for model in models if model._meta.managed
+        )
+        self.by_table: dict[str, type[Model]] = {
+            plain(model._meta.db_table): model for model in models if not model._meta.proxy
+        }
+        self.every: frozenset[str] = frozenset(self.by_table)
+        self.cascades = _cascades(models)
+
+
+def plain(table: str) -> str:
+    """Give a table's name as `tables` and `scopes` know it: lower case, without quotes and
+    schema."""
+    return table.rpartition(".")[2].strip('"`[] ').lower()
+
+
+_registry: _Registry | None = None
+_introspected: dict[str, frozenset[str]] = {}
+
+
+def registry() -> _Registry:
+    """Give the tables of all models. Django keeps the list of models until one is added."""
+    global _registry
+    models = apps.get_models(include_auto_created=True, include_swapped=True)
+    if _registry is None or _registry.models is not models:
+        _registry = _Registry(models)
+    return _registry
+
+
+def _cascades(models: Iterable[type[Model]]) -> dict[str, frozenset[str]]:
+    """Tables that the database itself changes when rows of a table are deleted (``DB_CASCADE`` &
+    co.)."""
+    direct: dict[str, set[str]] = {}
+    for model in models:
+        for field in model._meta.local_fields:
+            target = _database_cascade(field)
+            if target is not None:
+                direct.setdefault(plain(target), set()).add(plain(model._meta.db_table))
+    closed: dict[str, frozenset[str]] = {}
+    for table in direct:
+        seen: set[str] = set()
+        todo = list(direct[table])
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo.extend(direct.get(name, ()))
+        closed[table] = frozenset(seen)
+    return closed
+
+
+def _database_cascade(field: Any) -> str | None:
+    action = getattr(field.remote_field, "on_delete", None)
+    # Since Django 6.1 such actions are instances of a class, the others plain functions.
+    if action is None or not hasattr(action, "on_delete_sql"):
+        return None
+    table: str = field.remote_field.model._meta.db_table
+    return table
+
+
+def is_plain(connection: BaseDatabaseWrapper, name: str) -> bool:
+    """Whether ``name`` is a table whose changes are noticed. Asks the database once for all
+    others."""
+    return name in registry().managed or name in introspected(connection)
+
+
+def introspected(connection: BaseDatabaseWrapper) -> frozenset[str]:
+    """Give the plain tables that the database has. *Cost*: one query, the first time."""
+    identity = scopes.database(connection)
+    found = _introspected.get(identity)
+    if found is None:
+        try:
+            with internal(connection), connection.cursor() as cursor:
+                listed = connection.introspection.get_table_list(cursor)
+        except DatabaseError:
+            logger.warning("the tables of %s could not be listed", connection.alias, exc_info=True)
+            return frozenset()
+        found = frozenset(plain(table.name) for table in listed if table.type in PLAIN_KINDS)
+        _introspected[identity] = found
+    return found
+
+
+def forget(connection: BaseDatabaseWrapper) -> None:
+    """Introspect again when next asked: the schema was changed."""
+    _introspected.pop(scopes.database(connection), None)
+
+
+def all_tables(connection: BaseDatabaseWrapper) -> frozenset[str]:
+    """Give every table that an entry may depend on."""
+    return registry().every | introspected(connection)
+
+
+def uncachable() -> frozenset[str]:
+    """Give the tables named in SMARTCACHE_UNCACHABLE_TABLES."""
+    return frozenset(plain(name) for name in conf.current().uncachable_tables)

@@ -1,0 +1,294 @@
+"""Everything that ties the package to Django's insides; the one file that patches.
+
+Statements are seen by the public `execute_wrappers`. Patched is what no hook reaches: the
+compilers, to learn which query a statement is made from; the ends of transactions, for bumps to
+come before the user's on_commit hooks; calls around the wrappers; and reads that Django answers
+from its own memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import GeneratorType
+from typing import Any
+
+from django.apps import apps
+from django.db import connections
+from django.db import transaction as django_transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
+from django.db.models.sql.compiler import (
+    SQLCompiler,
+    SQLDeleteCompiler,
+    SQLInsertCompiler,
+    SQLUpdateCompiler,
+)
+
+from djsmartcache.orm import catalog, dependencies, reads, scopes, tables, transaction, writes
+from djsmartcache.orm.state import state_of
+
+MARK = "_smartcache_original"
+
+Original = Callable[..., Any]
+
+
+def install() -> None:
+    """Patch Django, once for all, and watch every connection."""
+    for owner, name, make in _PATCHES:
+        _replace(owner, name, make)
+    if apps.is_installed("django.contrib.contenttypes"):
+        from django.contrib.contenttypes.models import ContentTypeManager
+
+        for name in ("get_for_model", "get_for_models", "get_for_id", "get_by_natural_key"):
+            _replace(ContentTypeManager, name, _remembered)
+    if apps.is_installed("django.contrib.sites"):
+        from django.contrib.sites.models import SiteManager
+
+        for name in ("get_current", "get_by_natural_key"):
+            _replace(SiteManager, name, _remembered)
+    connection_created.connect(_watch, dispatch_uid="djsmartcache.orm")
+    for connection in connections.all(initialized_only=True):
+        _watch(type(connection), connection)
+
+
+def _replace(owner: Any, name: str, make: Callable[[Original], Original]) -> None:
+    original = owner.__dict__.get(name)
+    if original is None or hasattr(original, MARK):
+        return
+    made = functools.wraps(original)(make(original))
+    setattr(made, MARK, original)
+    setattr(owner, name, made)
+
+
+# --- statements
+
+
+def _watch(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None:
+    state = state_of(connection)
+    state.isolated, state.default_isolated, state.begun = "", None, False
+    if _statement not in connection.execute_wrappers:
+        connection.execute_wrappers.insert(0, _statement)
+
+
+def _statement(
+    execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+) -> Any:
+    """See every statement of a connection, before the user's own wrappers."""
+    connection: BaseDatabaseWrapper = context["connection"]
+    state = state_of(connection)
+    if state.internal:
+        return execute(sql, params, many, context)
+    # Statements that other wrappers send meanwhile are none of the compiler's.
+    hint, state.hint = state.hint, None
+    try:
+        send = functools.partial(execute, sql, params, many, context)
+        if isinstance(hint, writes.Write):
+            return writes.around(hint, send, context["cursor"])
+        computation = dependencies.current()
+        if hint is not None:
+            if computation is not None:
+                reads.before(computation, connection, sql, hint)
+            return send()
+        return _by_hand(str(sql), send, connection, context["cursor"])
+    finally:
+        state.hint = hint
+
+
+def _by_hand(sql: str, send: Original, connection: BaseDatabaseWrapper, cursor: Any) -> Any:
+    if connection.vendor != "sqlite":
+        return _noticed(sql, send, connection)
+    # What the cursor held before is given up now, and what it gets may be read to the end or not.
+    open_reads = state_of(connection).open_reads
+    open_reads.discard(cursor)
+    result = _noticed(sql, send, connection)
+    if cursor.description is not None:
+        open_reads.add(cursor)
+    return result
+
+
+def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:
+    computation = dependencies.current()
+    if computation is None and tables.harmless(sql):
+        return send()
+    statement = tables.of_raw(sql, connection.vendor)
+    only_writes = bool(statement.writes or statement.everything) and not statement.reads
+    if computation is not None and not (statement.control or only_writes):
+        reads.before(computation, connection, sql, None)
+    # All tables are listed before, while the transaction can still be asked.
+    touched = catalog.all_tables(connection) if statement.everything else statement.writes
+    try:
+        return send()
+    finally:
+        _after(statement, touched, connection)
+
+
+def _after(
+    statement: tables.Statement, touched: frozenset[str], connection: BaseDatabaseWrapper
+) -> None:
+    state = state_of(connection)
+    if touched:
+        transaction.note_tables(connection, touched)
+    if statement.isolation:
+        state.isolated = statement.isolation
+    if statement.control == "begin":
+        state.begun = True
+    elif statement.control == "commit":
+        transaction.settle(connection)
+        transaction.ended(connection)
+    elif statement.control == "ddl":
+        catalog.forget(connection)
+        if not connection.features.can_rollback_ddl:
+            transaction.settle(connection)
+
+
+# --- compilers
+
+
+def _hinting(original: Original) -> Original:
+    def execute_sql(self: SQLCompiler, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self, (SQLUpdateCompiler, SQLDeleteCompiler)):
+            return writes.run(self, functools.partial(original, self, *args, **kwargs))
+        state = state_of(self.connection)
+        outer, state.hint = state.hint, self
+        try:
+            result = original(self, *args, **kwargs)
+        finally:
+            state.hint = outer
+        if isinstance(result, GeneratorType) and self.connection.vendor == "sqlite":
+            state.open_reads.add(result)
+        return result
+
+    return execute_sql
+
+
+def _writing(original: Original) -> Original:
+    def run(self: SQLCompiler, *args: Any, **kwargs: Any) -> Any:
+        return writes.run(self, functools.partial(original, self, *args, **kwargs))
+
+    return run
+
+
+# --- ends of transactions
+
+
+def _committing(original: Original) -> Original:
+    def commit(self: BaseDatabaseWrapper) -> None:
+        # Refused calls end nothing; the original refuses them again.
+        self.validate_thread_sharing()
+        self.validate_no_atomic_block()
+        try:
+            original(self)
+        finally:
+            # Also when it failed: the connection may have been lost after the server committed.
+            transaction.ended(self)
+            transaction.settle(self)
+
+    return commit
+
+
+def _rolling_back(original: Original) -> Original:
+    def rollback(self: BaseDatabaseWrapper) -> None:
+        original(self)
+        transaction.ended(self)
+        transaction.discard(self)
+
+    return rollback
+
+
+def _closing(original: Original) -> Original:
+    def close(self: BaseDatabaseWrapper) -> None:
+        try:
+            original(self)
+        finally:
+            transaction.ended(self)
+            transaction.settle(self)
+
+    return close
+
+
+def _switching(original: Original) -> Original:
+    def set_autocommit(
+        self: BaseDatabaseWrapper, autocommit: bool, *args: Any, **kwargs: Any
+    ) -> None:
+        original(self, autocommit, *args, **kwargs)
+        if autocommit:
+            # Drivers commit what is open when autocommit is switched on.
+            transaction.settle(self)
+
+    return set_autocommit
+
+
+def _leaving(original: Original) -> Original:
+    def __exit__(self: django_transaction.Atomic, *details: Any) -> None:  # noqa: N807
+        connection = django_transaction.get_connection(self.using)
+        try:
+            original(self, *details)
+        finally:
+            # In a test the outermost block of the code under test commits nothing that would be
+            # seen.
+            if connection.in_atomic_block and not transaction.in_transaction(connection):
+                transaction.settle(connection)
+
+    return __exit__
+
+
+def _rolling_back_to(original: Original) -> Original:
+    def savepoint_rollback(self: BaseDatabaseWrapper, sid: str) -> None:
+        original(self, sid)
+        transaction.restore(self)
+
+    return savepoint_rollback
+
+
+# --- around the wrappers
+
+
+def _done(original: Original) -> Original:
+    def __exit__(self: CursorWrapper, *details: Any) -> None:  # noqa: N807
+        original(self, *details)
+        state_of(self.db).open_reads.discard(self)
+
+    return __exit__
+
+
+def _calling(original: Original) -> Original:
+    def callproc(self: CursorWrapper, *args: Any, **kwargs: Any) -> Any:
+        computation = dependencies.current()
+        if computation is not None:
+            computation.forbid("a stored procedure")
+        touched = catalog.all_tables(self.db)
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            transaction.note_tables(self.db, touched)
+
+    return callproc
+
+
+def _remembered(original: Original) -> Original:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        computation = dependencies.current()
+        if computation is not None:
+            connection = connections[self.db]
+            computation.take([scopes.table_tags(connection, self.model._meta.db_table).table])
+        return original(self, *args, **kwargs)
+
+    return method
+
+
+_PATCHES: tuple[tuple[Any, str, Callable[[Original], Original]], ...] = (
+    (SQLCompiler, "execute_sql", _hinting),
+    (SQLInsertCompiler, "execute_sql", _writing),
+    (SQLUpdateCompiler, "execute_returning_sql", _writing),
+    (BaseDatabaseWrapper, "commit", _committing),
+    (BaseDatabaseWrapper, "rollback", _rolling_back),
+    (BaseDatabaseWrapper, "close", _closing),
+    (BaseDatabaseWrapper, "set_autocommit", _switching),
+    (BaseDatabaseWrapper, "savepoint_rollback", _rolling_back_to),
+    (django_transaction.Atomic, "__exit__", _leaving),
+    (CursorWrapper, "callproc", _calling),
+    (CursorWrapper, "__exit__", _done),
+)
+"""Where Django is patched; `execute_returning_sql` exists since Django 6.0."""

@@ -1,0 +1,117 @@
+"""What is known of one database connection: the statement under way, and what its transaction
+changed.
+
+A connection belongs to one thread at a time, so its state needs no lock. It hangs on Django's
+wrapper and goes with it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from djsmartcache import _core
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+ATTRIBUTE = "_smartcache_state"
+
+
+class Dirt:
+    """Tags of what a transaction has changed, to bump after COMMIT.
+
+    `tables` keeps for each table tag its condition-bulk tag and the version of the table's schemes
+    that the images were taken for; 0 where there were none.
+    """
+
+    __slots__ = ("__weakref__", "_counted", "tables", "tags")
+
+    def __init__(self) -> None:
+        self.tags: set[int] = set()
+        self.tables: dict[int, tuple[int, int]] = {}
+        self._counted: weakref.finalize[[int], Dirt] | None = None
+
+    def count(self) -> None:
+        """Send cached functions through their slow path while this lives: it is a transaction's."""
+        if self._counted is None:
+            _core.contexts(1)
+            # A thread may end inside of a transaction and take its connection along.
+            self._counted = weakref.finalize(self, _core.contexts, -1)
+            self._counted.atexit = False
+
+    def end(self) -> None:
+        """The transaction is over."""
+        if self._counted is not None:
+            self._counted()
+
+    def add(self, tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
+        """Add a write. Images taken for two versions of a table's schemes count as none."""
+        self.tags |= tags
+        for table, (bulk, version) in tables.items():
+            known = self.tables.setdefault(table, (bulk, version))
+            if known[1] != version:
+                self.tags.add(bulk)
+
+    def met(self) -> set[int]:
+        """Give the tags by which an entry may be older than this transaction.
+
+        The condition-bulk tags are among them: a scheme registered meanwhile has no image here.
+        """
+        return self.tags | {bulk for bulk, _ in self.tables.values()}
+
+
+class State:
+    """The state of one connection."""
+
+    __slots__ = (
+        "baseline",
+        "begun",
+        "default_isolated",
+        "dirt",
+        "hint",
+        "internal",
+        "isolated",
+        "open_reads",
+    )
+
+    def __init__(self) -> None:
+        self.hint: Any = None
+        """The compiler or write whose SQL comes next."""
+        self.internal = False
+        """Statements are the package's own."""
+        self.dirt: Dirt | None = None
+        self.baseline: Dirt | None = None
+        """What was bumped inside a test case's transaction: its rollback bumps it again."""
+        self.begun = False
+        """A BEGIN was sent as SQL, by Django (SQLite) or by hand."""
+        self.isolated = ""
+        """An isolation level was set by hand, for the "transaction" or the "session"."""
+        self.default_isolated: bool | None = None
+        """Whether the server's default level keeps one snapshot for a transaction; None: not
+        asked."""
+        self.open_reads: weakref.WeakSet[Any] = weakref.WeakSet()
+        """SQLite: results not yet read to the end; while one is, later reads share its snapshot."""
+
+
+def state_of(connection: BaseDatabaseWrapper) -> State:
+    """Give the state of a connection, made at its first use."""
+    found: State | None = connection.__dict__.get(ATTRIBUTE)
+    if found is None:
+        found = connection.__dict__[ATTRIBUTE] = State()
+    return found
+
+
+@contextmanager
+def internal(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Run the package's own SQL: neither recorded as a read nor noted as a write."""
+    state = state_of(connection)
+    before, state.internal = state.internal, True
+    hint, state.hint = state.hint, None
+    try:
+        yield
+    finally:
+        state.internal = before
+        state.hint = hint

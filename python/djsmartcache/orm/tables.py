@@ -1,0 +1,336 @@
+"""SQL text -> what it reads and writes, memoised by text.
+
+Two ways. SQL that Django's compilers made quotes every table, so a scan of its words finds them
+all, and a few too many at worst. Anything else is parsed by sqlglot; what that cannot parse may
+have touched every table, and its result is not stored. Names are lower-case and without schema, as
+in `scopes`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+
+logger = logging.getLogger("djsmartcache")
+
+Control = Literal["", "begin", "commit", "ddl"]
+
+MEMO_SIZE = 4096
+MEMO_TEXT = 20_000
+"""Longer texts (bulk inserts) are analysed each time: keeping them would cost more than it
+saves."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What one call of ``cursor.execute`` does."""
+
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+    everything: bool = False
+    """It may have written any table."""
+    opaque: str = ""
+    """Why a result of it must not be stored, else empty."""
+    ctes: frozenset[str] = frozenset()
+    """Names that the statement itself defines; one of ``reads`` may be such, or a table shadowed by
+    it."""
+    selects: int = 0
+    control: Control = ""
+    """``begin``, ``commit``: it starts or ends a transaction; ``ddl``: some databases commit
+    first."""
+    isolation: Literal["", "transaction", "session"] = ""
+    """It sets the isolation level: of this transaction or of the session."""
+
+
+_NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[A-Za-z_\u0080-\uffff][\w$]*)'
+_CHAIN = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
+_WORD = re.compile(_NAME)
+_FROM = re.compile(
+    rf"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*"
+    rf"({_CHAIN})(\s*\()?(?:\s+(?:AS\s+)?({_NAME}))?",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(
+    rf"\b(?:TABLE|ON|TO|VIEW)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*({_CHAIN})", re.IGNORECASE
+)
+_VOLATILE = re.compile(
+    r"(?<![\"`.\w])(?:random|rand|now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday"
+    r"|sysdate|utc_timestamp|utc_date|utc_time|curdate|curtime|unix_timestamp|uuid|uuid_generate_v\w+"
+    r"|gen_random_uuid|uuidv\d|randomblob|gen_random_bytes|nextval|currval|lastval|last_insert_rowid"
+    r"|last_insert_id|changes|total_changes|connection_id|pg_backend_pid|txid_current|pg_current_xact_id"
+    r"|current_setting|pg_(?:try_)?advisory\w*|get_lock|sleep|pg_sleep|user|row_count|found_rows)\s*\("
+    r"|(?<![\"`.\w])(?:current_(?:timestamp|date|time|user|role|schema)|localtime(?:stamp)?|session_user)"
+    r"(?![\"`\w])"
+    r"|'(?:now|today|yesterday|tomorrow)'",
+    re.IGNORECASE,
+)
+_LOCKING = re.compile(
+    r"\bFOR\s+(?:NO\s+KEY\s+UPDATE|UPDATE|KEY\s+SHARE|SHARE)\b|\bLOCK\s+IN\s+SHARE\s+MODE\b",
+    re.IGNORECASE,
+)
+_SELECT = re.compile(r"\bSELECT\b", re.IGNORECASE)
+_WRITING = re.compile(
+    r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|INTO|CALL|EXECUTE|COPY|DROP|ALTER|CREATE)\b",
+    re.IGNORECASE,
+)
+_ISOLATION = re.compile(r"ISOLATION|REPEATABLE|SERIALIZABLE|SNAPSHOT", re.IGNORECASE)
+_PARAMETER = re.compile(r"%%|%s|%\(\w+\)s")
+
+# Keywords that begin a statement, by what it does to tables.
+_PARSED = frozenset(
+    ["SELECT", "WITH", "VALUES", "TABLE", "(", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"]
+)
+_DDL = frozenset(["CREATE", "ALTER", "DROP", "RENAME", "COMMENT", "TRUNCATE", "REINDEX", "CLUSTER"])
+_COMMITS = frozenset(["COMMIT", "END", "ROLLBACK"])
+_SILENT = frozenset(
+    [
+        "SAVEPOINT",
+        "RELEASE",
+        "SET",
+        "RESET",
+        "LOCK",
+        "UNLOCK",
+        "CLOSE",
+        "LISTEN",
+        "UNLISTEN",
+        "NOTIFY",
+        "DISCARD",
+        "USE",
+        "KILL",
+        "GRANT",
+        "REVOKE",
+        "CHECKPOINT",
+        "DEALLOCATE",
+    ]
+)
+"""They answer nothing that could be stored."""
+_TELLING = frozenset(
+    [
+        "SHOW",
+        "PRAGMA",
+        "ANALYZE",
+        "VACUUM",
+        "FETCH",
+        "MOVE",
+        "DESCRIBE",
+        "DESC",
+        "OPTIMIZE",
+        "CHECK",
+    ]
+)
+
+
+def of_orm(sql: str, vendor: str, known: frozenset[str]) -> Statement:
+    """Analyse SQL that a Django compiler made; ``known`` are the tables of all models."""
+    scan = _scan if len(sql) <= MEMO_TEXT else _scan.__wrapped__
+    return scan(sql, vendor, known)
+
+
+def of_raw(sql: str, vendor: str) -> Statement:
+    """Analyse any SQL."""
+    analyse = _analyse if len(sql) <= MEMO_TEXT else _analyse.__wrapped__
+    return analyse(sql, vendor)
+
+
+def harmless(sql: str) -> bool:
+    """Whether a text writes nothing, by its words alone: enough where reads are not recorded."""
+    first = sql[:9].upper()
+    if first.startswith("SELECT"):
+        return _WRITING.search(sql) is None and ";" not in sql
+    return first in ("SAVEPOINT", "RELEASE S", "ROLLBACK ") and ";" not in sql
+
+
+def _plain(name: str) -> str:
+    return name.strip().strip('"`[]').lower()
+
+
+def _last(chain: str) -> str:
+    return _plain(_WORD.findall(chain)[-1])
+
+
+@lru_cache(maxsize=MEMO_SIZE)
+def _scan(sql: str, vendor: str, known: frozenset[str]) -> Statement:
+    words = {_plain(word) for word in _WORD.findall(sql)}
+    tables = set(words & known)
+    matches = list(_FROM.finditer(sql))
+    aliases = {_plain(alias) for _, _, alias in (match.groups() for match in matches) if alias}
+    for chain, call, _ in (match.groups() for match in matches):
+        parts = [_plain(part) for part in _WORD.findall(chain)]
+        if call or parts[0] in aliases or known.intersection(parts):
+            continue
+        if chain[0] not in '"`[':
+            # A fragment written by hand stands in it.
+            return _analyse(sql, vendor)
+        tables.add(parts[-1])
+    return Statement(
+        reads=frozenset(tables), opaque=_opaque(sql), selects=len(_SELECT.findall(sql))
+    )
+
+
+def _opaque(sql: str) -> str:
+    found = _VOLATILE.search(sql)
+    if found is not None:
+        return f"SQL whose result changes by itself: {found.group().strip('( ')}"
+    if _LOCKING.search(sql) is not None:
+        return "SQL that locks rows"
+    return ""
+
+
+@lru_cache(maxsize=MEMO_SIZE)
+def _analyse(sql: str, vendor: str) -> Statement:
+    # Comments and literals hide keywords; a statement inside of another call hides behind a
+    # semicolon.
+    bare = _without_literals(sql, vendor)
+    pieces = [piece.strip() for piece in bare.split(";") if piece.strip()]
+    if len(pieces) == 1:
+        return _one(pieces[0], sql, vendor)
+    parts = [_one(piece, piece, vendor) for piece in pieces]
+    return Statement(
+        reads=frozenset().union(*(part.reads for part in parts)),
+        writes=frozenset().union(*(part.writes for part in parts)),
+        ctes=frozenset().union(*(part.ctes for part in parts)),
+        everything=any(part.everything for part in parts),
+        opaque="several statements in one call",
+        selects=sum(part.selects for part in parts),
+        control=max((part.control for part in parts), default=""),
+        isolation=max((part.isolation for part in parts), default=""),
+    )
+
+
+@lru_cache(maxsize=8)
+def _literal(vendor: str) -> re.Pattern[str]:
+    string = r"'(?:[^'\\]|\\.|'')*'" if vendor == "mysql" else r"'(?:[^']|'')*'"
+    escaped = r"|\b[eE]'(?:[^'\\]|\\.|'')*'" if vendor == "postgresql" else ""
+    dollar = r"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$" if vendor == "postgresql" else ""
+    hashed = r"|\#[^\n]*" if vendor == "mysql" else ""
+    # Quoted names are matched so that a quote or dash inside of one begins nothing.
+    names = r'|"(?:[^"]|"")*"|`[^`]*`'
+    return re.compile(
+        rf"(?P<drop>/\*(?![!+]).*?\*/|--[^\n]*{hashed})|(?P<keep>{names[1:]}){escaped}|{string}{dollar}",
+        re.DOTALL,
+    )
+
+
+def _without_literals(sql: str, vendor: str) -> str:
+    def replace(match: re.Match[str]) -> str:
+        if match.group("keep") is not None:
+            return match.group()
+        return " " if match.group("drop") is not None else "''"
+
+    return _literal(vendor).sub(replace, sql)
+
+
+def _one(bare: str, sql: str, vendor: str) -> Statement:
+    first = _first(bare)
+    if first in _PARSED:
+        return _parsed(sql, bare, vendor)
+    if first in _DDL:
+        return _ddl(first, bare)
+    if first == "ROLLBACK" and re.search(r"\bTO\b", bare, re.IGNORECASE):
+        return Statement()
+    if first in _COMMITS:
+        return Statement(opaque="transaction control", control="commit")
+    if first in ("BEGIN", "START"):
+        level = _isolation(first, bare)
+        return Statement(opaque="transaction control", control="begin", isolation=level)
+    if first in _SILENT:
+        return Statement(isolation=_isolation(first, bare))
+    if first in _TELLING:
+        return Statement(opaque=f"a {first} statement", isolation=_isolation(first, bare))
+    if first == "EXPLAIN" and not _WRITING.search(bare):
+        return Statement(opaque="an EXPLAIN statement")
+    if first == "COPY":
+        named = re.match(rf"COPY\s+({_CHAIN})[^;]*?\bFROM\b", bare, re.IGNORECASE)
+        if named is not None:
+            return Statement(writes=frozenset([_last(named.group(1))]), opaque="a COPY statement")
+        if re.match(rf"COPY\s+{_CHAIN}\s*(?:\([^)]*\))?\s*TO\b", bare, re.IGNORECASE):
+            return Statement(opaque="a COPY statement")
+    return _unknown(sql, f"a {first} statement")
+
+
+def _first(bare: str) -> str:
+    if bare.startswith("("):
+        return "("
+    found = re.match(r"\w+", bare)
+    return found.group().upper() if found is not None else bare[:1]
+
+
+def _isolation(first: str, bare: str) -> Literal["", "transaction", "session"]:
+    if first not in ("SET", "BEGIN", "START", "PRAGMA") or not _ISOLATION.search(bare):
+        return ""
+    own = first != "SET" or re.match(r"SET\s+(?:LOCAL\s+)?TRANSACTION\b", bare, re.IGNORECASE)
+    return "transaction" if own else "session"
+
+
+def _ddl(first: str, bare: str) -> Statement:
+    short = first in ("TRUNCATE", "DROP")
+    cascade = re.search(r"\bCASCADE\b", bare, re.IGNORECASE) is not None
+    named = {_last(chain) for chain in _NAMED.findall(bare)}
+    # The rest of the words are types and columns, except in a list of tables to drop.
+    words = {_plain(word) for word in _WORD.findall(bare) if short or word[0] in '"`['}
+    return Statement(
+        writes=frozenset(named | words),
+        everything=cascade and short,
+        opaque=f"a {first} statement",
+        control="ddl",
+    )
+
+
+def _unknown(sql: str, what: str) -> Statement:
+    logger.warning("%s may have changed any table, so all are invalidated: %.200s", what, sql)
+    return Statement(everything=True, opaque=what)
+
+
+def _parsed(sql: str, bare: str, vendor: str) -> Statement:
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    # In brackets a stand-in value is good wherever a parameter may stand, also after IN and LIMIT.
+    text = _PARAMETER.sub(lambda match: "%" if match.group() == "%%" else "(0)", sql)
+    text = re.sub(r"^\s*REPLACE\b(\s+INTO\b)?", "INSERT INTO", text, flags=re.IGNORECASE)
+    dialect = {"postgresql": "postgres"}.get(vendor, vendor)
+    try:
+        trees = [tree for tree in sqlglot.parse(text, dialect=dialect) if tree is not None]
+    except (SqlglotError, ValueError, RecursionError):
+        trees = []
+    if not trees or any(tree.find(exp.Command) is not None for tree in trees):
+        if _WRITING.search(bare) is None:
+            return Statement(opaque="SQL that could not be parsed")
+        return _unknown(sql, "SQL that could not be parsed")
+    ctes = {cte.alias.lower() for tree in trees for cte in tree.find_all(exp.CTE)}
+    reads: set[str] = set()
+    writes: set[str] = set()
+    opaque = _opaque(sql)
+    for tree in trees:
+        for table in tree.find_all(exp.Table):
+            if table.name:
+                reads.add(table.name.lower())
+            elif isinstance(table.this, exp.Anonymous):
+                opaque = opaque or f"a table function, {table.this.name}"
+        writes |= _written(tree, vendor)
+    return Statement(
+        reads=frozenset(reads),
+        writes=frozenset(writes),
+        ctes=frozenset(ctes),
+        opaque=opaque or ("SQL that writes" if writes else ""),
+        selects=len(_SELECT.findall(bare)),
+    )
+
+
+def _written(tree: exp.Expr, vendor: str) -> set[str]:
+    from sqlglot import exp
+
+    found: set[str] = set()
+    for node in tree.find_all(exp.DML, exp.Into):
+        # MySQL's UPDATE and DELETE may change several of the tables they join.
+        joined = vendor == "mysql" and isinstance(node, (exp.Update, exp.Delete))
+        part = node if joined or node.this is None else node.this
+        found.update(table.name.lower() for table in part.find_all(exp.Table))
+    return found

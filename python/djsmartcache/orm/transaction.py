@@ -1,0 +1,251 @@
+"""When the tags of a write are bumped: after its COMMIT, and before the user's on_commit hooks.
+
+Tags gather on the connection that wrote. A rolled-back savepoint keeps them (more than needed is
+safe), a rolled-back transaction drops them. A test case's own transaction is the ground that its
+test stands on: inside of it writes are bumped as though committed, and its rollback bumps them
+again.
+
+Bumping never raises: the user's data is written, whatever the store says.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+
+from djsmartcache import process
+from djsmartcache.orm import catalog, dependencies, schemes, scopes
+from djsmartcache.orm.state import Dirt, internal, state_of
+from djsmartcache.orm.switches import silent
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+logger = logging.getLogger("djsmartcache")
+
+_SNAPSHOT_LEVELS = frozenset(["REPEATABLE READ", "SERIALIZABLE"])
+
+
+def in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    """Whether what is written is committed later; a test case's own transaction does not count."""
+    if connection.in_atomic_block:
+        return any(not _is_testcase(block) for block in connection.atomic_blocks)
+    if connection.connection is None:
+        return False
+    return not connection.autocommit or state_of(connection).begun
+
+
+def in_testcase(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a test case's transaction is open, which will be rolled back."""
+    return any(_is_testcase(block) for block in connection.atomic_blocks)
+
+
+def _is_testcase(block: Any) -> bool:
+    return bool(block._from_testcase)
+
+
+# --- what a transaction means for the cache
+
+
+def writing() -> bool:
+    """Whether a transaction of this thread has written: nothing computed in it is stored (I9)."""
+    return any(True for _ in _writing())
+
+
+def dirtied() -> set[int]:
+    """Give the tags that transactions of this thread have changed: entries with one are not
+    read."""
+    return set().union(*(dirt.met() for dirt in _writing()))
+
+
+def _writing() -> Iterable[Dirt]:
+    for connection in connections.all(initialized_only=True):
+        dirt = state_of(connection).dirt
+        if dirt is not None and in_transaction(connection):
+            yield dirt
+
+
+def snapshot() -> bool:
+    """Whether a transaction of this thread sees one snapshot, older perhaps than the tokens.
+
+    Then the cache is neither read nor stored to. SQLite does not count here: what is computed
+    inside of its transactions is not stored, but entries may be read.
+    """
+    return any(
+        connection.vendor != "sqlite" and in_transaction(connection) and _isolated(connection)
+        for connection in connections.all(initialized_only=True)
+    )
+
+
+def unfit(connection: BaseDatabaseWrapper) -> str:
+    """Say why what a connection is about to read must not be stored, or give ""."""
+    state = state_of(connection)
+    if _reads_uncommitted(connection):
+        return "it may have read what was never committed"
+    if connection.vendor == "sqlite" and state.open_reads:
+        return "an unfinished result holds SQLite's snapshot"
+    if not in_transaction(connection):
+        return ""
+    if state.dirt is not None:
+        return "its transaction had written"
+    if connection.vendor == "sqlite" or _isolated(connection):
+        return "its transaction's snapshot may be older than the tokens"
+    return ""
+
+
+def _reads_uncommitted(connection: BaseDatabaseWrapper) -> bool:
+    return connection.vendor == "mysql" and _configured_level(connection) == "READ UNCOMMITTED"
+
+
+def _configured_level(connection: BaseDatabaseWrapper) -> str:
+    level = getattr(connection, "isolation_level", None)
+    name = getattr(level, "name", level)
+    return str(name or "").replace("_", " ").upper()
+
+
+def _isolated(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a transaction keeps one snapshot, by settings, by hand, or by the server's
+    default."""
+    state = state_of(connection)
+    if state.isolated:
+        return True
+    configured = "isolation_level" in connection.settings_dict.get("OPTIONS", {})
+    if configured or connection.vendor == "mysql":
+        level = _configured_level(connection)
+        return level in _SNAPSHOT_LEVELS or not level
+    if connection.vendor != "postgresql":
+        return True
+    if state.default_isolated is None:
+        with internal(connection), connection.cursor() as cursor:
+            cursor.execute("SHOW default_transaction_isolation")
+            state.default_isolated = cursor.fetchone()[0].upper() in _SNAPSHOT_LEVELS
+    return state.default_isolated
+
+
+def standby(connection: BaseDatabaseWrapper) -> bool:
+    """Whether PostgreSQL reported itself as a standby when it was connected to; costs no query."""
+    if connection.vendor != "postgresql":
+        return False
+    info = getattr(connection.connection, "info", None)
+    asked = getattr(info, "parameter_status", None)
+    return asked is not None and asked("in_hot_standby") == "on"
+
+
+# --- noting writes
+
+
+def note(
+    connection: BaseDatabaseWrapper,
+    tags: Iterable[int],
+    tables: dict[int, tuple[int, int]] | None = None,
+) -> None:
+    """Bump ``tags`` when the transaction commits, or at once where there is none.
+
+    Args:
+        connection: Where they were written.
+        tags: What was changed.
+        tables: For each table tag its condition-bulk tag and the version of the schemes that images
+            were taken for, 0 for none: so the store tells of schemes not known here.
+    """
+    if silent():
+        return
+    state = state_of(connection)
+    if state.dirt is None:
+        state.dirt = Dirt()
+    state.dirt.add(set(tags), tables or {})
+    if in_transaction(connection):
+        state.dirt.count()
+        computation = dependencies.current()
+        if computation is not None:
+            computation.forbid("its transaction had written")
+    else:
+        settle(connection)
+
+
+def note_tables(connection: BaseDatabaseWrapper, names: Iterable[str]) -> None:
+    """Note a write of unknown rows of some tables, and of those that the database changes with
+    them."""
+    tags: set[int] = set()
+    known: dict[int, tuple[int, int]] = {}
+    cascades = catalog.registry().cascades
+    for name in {every for each in names for every in (each, *cascades.get(each, ()))}:
+        found = scopes.table_tags(connection, name)
+        tags.update(found.coarse())
+        known[found.table] = (found.condition_bulk, schemes.version(found.table))
+    note(connection, tags, known)
+
+
+def note_everything(connection: BaseDatabaseWrapper) -> None:
+    """Note a write that may have changed any table."""
+    note_tables(connection, catalog.all_tables(connection))
+
+
+def note_anywhere(tags: Iterable[int]) -> None:
+    """Note tags that belong to no table: with every transaction open in this thread, or at once."""
+    tags = list(tags)
+    if silent() or not tags:
+        return
+    open_ones = [each for each in connections.all(initialized_only=True) if in_transaction(each)]
+    for connection in open_ones:
+        note(connection, tags)
+    if not open_ones:
+        bump(set(tags), {})
+
+
+# --- ends of transactions, called by `patch`
+
+
+def settle(connection: BaseDatabaseWrapper) -> None:
+    """Bump what was written: it is committed, or may be."""
+    state = state_of(connection)
+    dirt, state.dirt = state.dirt, None
+    if dirt is None:
+        return
+    if in_testcase(connection):
+        if state.baseline is None:
+            state.baseline = Dirt()
+        state.baseline.add(dirt.tags, dirt.tables)
+    bump(dirt.tags, dirt.tables)
+    dirt.end()
+
+
+def discard(connection: BaseDatabaseWrapper) -> None:
+    """Forget what was written: it was rolled back."""
+    state = state_of(connection)
+    dirt, state.dirt = state.dirt, None
+    if dirt is not None:
+        dirt.end()
+    restore(connection)
+    state.baseline = None
+
+
+def restore(connection: BaseDatabaseWrapper) -> None:
+    """Bump what a test wrote, once it is rolled back."""
+    baseline = state_of(connection).baseline
+    if baseline is not None:
+        bump(baseline.tags, baseline.tables)
+
+
+def ended(connection: BaseDatabaseWrapper) -> None:
+    """Forget what was said of one transaction: it is over."""
+    state = state_of(connection)
+    state.begun = False
+    if state.isolated == "transaction":
+        state.isolated = ""
+
+
+def bump(tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
+    """Drop tokens for all processes, and learn which schemes the tables have."""
+    known = [(table, bulk, version) for table, (bulk, version) in tables.items()]
+    try:
+        replies = process.cache().bump(list(tags), known)
+    except Exception:
+        # The user's data is committed: no failure of ours may look like one of theirs.
+        logger.exception("what a write changed could not be invalidated")
+        return
+    if replies is not None:
+        for (table, _, _), (version, columns) in zip(known, replies, strict=True):
+            schemes.learn(table, version, columns)

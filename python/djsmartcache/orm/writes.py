@@ -1,0 +1,291 @@
+"""What an INSERT, UPDATE or DELETE of the ORM changes, as tags to bump.
+
+Known rows are those of a primary key in the WHERE clause, those an INSERT returned, and those that
+images were taken of. Images are the values, before and after, of the columns by which some process
+looks rows up (`schemes`): read from the database inside of the writing transaction, the old ones
+under lock. Without them the condition-bulk tag stands in; without known rows the bulk tag as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction as django_transaction
+from django.db.models import Field, Model
+from django.db.models.sql import Query
+from django.db.models.sql.compiler import (
+    SQLCompiler,
+    SQLDeleteCompiler,
+    SQLInsertCompiler,
+    SQLUpdateCompiler,
+)
+from django.db.models.sql.constants import MULTI
+
+from djsmartcache.orm import catalog, conditions, schemes, scopes, transaction
+from djsmartcache.orm.state import internal, state_of
+from djsmartcache.orm.values import canonical
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+MAX_IMAGES = 1_000
+"""Rows of one statement that images are taken of."""
+MAX_KNOWN = 1_000
+"""Rows of one statement that are tagged one by one."""
+
+Row = Sequence[Any]
+
+
+class Write:
+    """One statement of the ORM that writes, from before its SQL to its tags."""
+
+    def __init__(self, compiler: SQLCompiler) -> None:
+        self.compiler = compiler
+        self.connection: BaseDatabaseWrapper = compiler.connection
+        self.query: Any = compiler.query
+        self.model: Any = self.query.get_meta().concrete_model
+        self.table: str = self.model._meta.db_table
+        self.tags = scopes.table_tags(self.connection, self.table)
+        self.key: Any = self.model._meta.pk
+        self.schemes = schemes.of_table(self.tags.table)
+        self.columns = _columns(self.schemes.columns, self.model)
+        self.sent = False
+        self.rows: set[str] | None = None
+        """Keys of the rows written; None: not known."""
+        self.raw: list[Any] = []
+        """The same keys, as the database gave or takes them."""
+        self.details: set[tuple[str, str]] | None = None
+        """Conditions of old and new images; None: not had."""
+
+    @property
+    def wants_images(self) -> bool:
+        """Whether images can be of use: somebody looks rows up by columns that the model has."""
+        return bool(self.schemes.version and self.columns and self.key.column)
+
+    # --- the three kinds
+
+    def reach(self) -> None:
+        """Find the rows that a compiled UPDATE or DELETE names by primary key."""
+        query = self.query
+        alias = query.base_table
+        if alias is None or not self.key.column:
+            return
+        reached = conditions.of_where(query.where, alias, self.key, self.connection, MAX_KNOWN)
+        if isinstance(reached, conditions.Rows):
+            self.rows = set(reached.keys)
+            self.raw = list(reached.raw)
+
+    def inserted(self, rows: Sequence[Any], returning: Sequence[Field[Any, Any]]) -> None:
+        """Find the rows of an INSERT, in what it returned or among the values that it sent."""
+        query = self.query
+        if query.on_conflict is not None or not self.key.column:
+            return
+        if self.key in returning and len(rows) == len(query.objs):
+            position = list(returning).index(self.key)
+            values = [row[position] for row in rows]
+        elif self.key in query.fields:
+            values = [getattr(each, self.key.attname) for each in query.objs]
+        else:
+            return
+        keys = [canonical(self.key, value, self.connection) for value in values]
+        if all(key is not None for key in keys) and len(keys) <= MAX_KNOWN:
+            self.rows = {str(key) for key in keys}
+            self.raw = values
+
+    def moves_keys(self) -> bool:
+        """Whether an UPDATE sets the primary key: then rows cannot be told apart by it."""
+        return any(field.primary_key for field, _, _ in self.query.values)
+
+    # --- images
+
+    def take_old(self) -> int:
+        """Read the rows that an UPDATE or DELETE is about to change; give how many, -1 if not
+        had."""
+        if self.connection.vendor == "sqlite":
+            # A transaction that read first may be refused the write that follows: begin with a
+            # write.
+            key, table = self._key(), self._quoted(self.table)
+            self._run(f"UPDATE {table} SET {key} = {key} WHERE 0")  # noqa: S608
+        images = self._old_by_where() if self.rows is None else self.by_key(lock=True)
+        if images is None or len(images) > MAX_IMAGES:
+            return -1
+        keys = [canonical(self.key, row[0], self.connection) for row in images]
+        if any(key is None for key in keys):
+            return -1
+        if self.rows is None:
+            self.rows = {str(key) for key in keys}
+            self.raw = [row[0] for row in images]
+        return len(images) if self.add(images) else -1
+
+    def by_key(self, *, lock: bool = False) -> list[Row] | None:
+        """Read the known rows."""
+        if len(self.raw) > MAX_IMAGES:
+            return None
+        found: list[Row] = []
+        names = ", ".join(
+            self._quoted(field.column) for field in (self.key, *self.columns.values())
+        )
+        step = self.connection.features.max_query_params or MAX_IMAGES
+        values = [
+            self.key.get_db_prep_value(value, self.connection, prepared=False) for value in self.raw
+        ]
+        for start in range(0, len(values), step):
+            part = values[start : start + step]
+            marks = ", ".join(["%s"] * len(part))
+            found += self._run(
+                f"SELECT {names} FROM {self._quoted(self.table)}"  # noqa: S608
+                f" WHERE {self._key()} IN ({marks}){self._lock() if lock else ''}",
+                part,
+            )
+        return found
+
+    def _old_by_where(self) -> list[Row] | None:
+        query = self.query
+        plain = not (query.annotations or query.extra or query.extra_tables or query.is_sliced)
+        if not plain or query.count_active_tables() > 1 or getattr(query, "related_updates", None):
+            return None
+        select = query.chain(klass=Query)
+        select.select_related = False
+        select.clear_ordering(force=True)
+        select.clear_select_clause()
+        select.add_fields([field.name for field in (self.key, *self.columns.values())], False)
+        select.set_limits(high=MAX_IMAGES + 1)
+        if self.connection.features.has_select_for_update:
+            select.select_for_update = True
+            select.select_for_no_key_update = self._weak_lock()
+        with internal(self.connection):
+            chunks = select.get_compiler(connection=self.connection).execute_sql(MULTI)
+            return [row for chunk in chunks for row in chunk]
+
+    def _weak_lock(self) -> bool:
+        # What the UPDATE itself takes: rows that refer to these can be inserted meanwhile.
+        return (
+            isinstance(self.compiler, SQLUpdateCompiler)
+            and self.connection.features.has_select_for_no_key_update
+        )
+
+    def _lock(self) -> str:
+        if not self.connection.features.has_select_for_update:
+            return ""
+        return " FOR NO KEY UPDATE" if self._weak_lock() else " FOR UPDATE"
+
+    def add(self, images: Iterable[Row] | None) -> bool:
+        """Add the conditions that images fall under; False: not had, or not for certain."""
+        if images is None:
+            self.details = None
+            return False
+        if self.details is None:
+            self.details = set()
+        for row in images:
+            values = dict(zip(self.columns, row[1:], strict=True))
+            for scheme in self.schemes.columns:
+                names = scheme.split(",")
+                fields = [self.columns[name] for name in names]
+                detail = conditions.image(fields, [values[name] for name in names], self.connection)
+                if detail is None:
+                    self.details = None
+                    return False
+                self.details.add((scheme, detail))
+        return True
+
+    # --- the end
+
+    def note(self) -> None:
+        """Hand the tags to the transaction, which bumps them after COMMIT."""
+        cascades = catalog.registry().cascades
+        if isinstance(self.compiler, SQLDeleteCompiler) and catalog.plain(self.table) in cascades:
+            transaction.note_tables(self.connection, cascades[catalog.plain(self.table)])
+        tags = {self.tags.table}
+        if self.rows is None or len(self.rows) > MAX_KNOWN:
+            tags.update(self.tags.coarse())
+        else:
+            tags.update(self.tags.row(key) for key in self.rows)
+        if self.details is None:
+            tags.add(self.tags.condition_bulk)
+        else:
+            tags.update(self.tags.condition(*detail) for detail in self.details)
+        known = {self.tags.table: (self.tags.condition_bulk, self.schemes.version)}
+        transaction.note(self.connection, tags, known)
+
+    def _key(self) -> str:
+        return self._quoted(self.key.column)
+
+    def _quoted(self, name: str) -> str:
+        return str(self.connection.ops.quote_name(name))
+
+    def _run(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        with internal(self.connection), self.connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+
+def _columns(wanted: Sequence[str], model: type[Model]) -> dict[str, Field[Any, Any]]:
+    """Give the fields of all columns in some schemes; empty if the model lacks one."""
+    fields = {field.column: field for field in model._meta.local_concrete_fields}
+    names = {name for scheme in wanted for name in scheme.split(",")}
+    return {name: fields[name] for name in sorted(names)} if names <= fields.keys() else {}
+
+
+def run(compiler: SQLCompiler, execute: Callable[[], Any]) -> Any:
+    """Run a compiler that writes, and note what it changed.
+
+    Where images are wanted and no transaction is open, the statement gets one of its own.
+    """
+    write = Write(compiler)
+    connection = write.connection
+    own = (
+        write.wants_images
+        and not connection.in_atomic_block
+        and not transaction.in_transaction(connection)
+    )
+    block = django_transaction.atomic(connection.alias, savepoint=False) if own else nullcontext()
+    with block:
+        state = state_of(connection)
+        outer, state.hint = state.hint, write
+        try:
+            result = execute()
+        except BaseException:
+            # Autocommitted in part, or with the connection lost on the way: nobody knows.
+            if write.sent:
+                write.rows = write.details = None
+                write.note()
+            raise
+        finally:
+            state.hint = outer
+        if write.sent:
+            _finish(write, result)
+    return result
+
+
+def _finish(write: Write, result: Any) -> None:
+    compiler = write.compiler
+    if isinstance(compiler, SQLInsertCompiler):
+        write.inserted(result or (), compiler.returning_fields or ())
+        if write.rows is not None and write.wants_images:
+            write.add(write.by_key())
+    elif isinstance(compiler, SQLUpdateCompiler) and write.details is not None:
+        write.add(write.by_key())
+    write.note()
+
+
+def around(write: Write, send: Callable[[], Any], cursor: Any) -> Any:
+    """Send the SQL of a write: find its rows and their old images first."""
+    write.sent = True
+    compiler = write.compiler
+    if isinstance(compiler, SQLInsertCompiler):
+        return send()
+    moving = isinstance(compiler, SQLUpdateCompiler) and write.moves_keys()
+    if not moving:
+        write.reach()
+    named = write.rows is not None
+    images = write.take_old() if write.wants_images and not moving else -1
+    result = send()
+    changed = cursor.rowcount
+    # Rows that came to match while the statement waited were not locked: then nothing is known.
+    if images < 0 or changed < 0 or (changed > images if named else changed != images):
+        write.details = None
+        if not named:
+            write.rows = None
+    return result

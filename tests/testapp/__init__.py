@@ -1,0 +1,1 @@
+"""An app of ordinary models for the tests."""
