@@ -1,0 +1,78 @@
+// What reads come to, as Python sees it: Answer, and the Lead of whoever has to compute.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "smartcache/cache.h"
+
+namespace smartcache::binding {
+
+namespace nb = nanobind;
+
+// The public names of AnswerKind: what is kStored inside is a hit or stale outside.
+enum PublicKind : int { kPublicHit = 0, kPublicStale, kPublicLead, kPublicWait, kPublicBypass };
+
+// Singleton MISS, new reference.
+[[nodiscard]] nb::object Miss();
+
+class PyLead {
+ public:
+  PyLead(std::shared_ptr<Cache> cache, Lead lead);
+  ~PyLead();
+  PyLead(const PyLead&) = delete;
+  PyLead& operator=(const PyLead&) = delete;
+
+  [[nodiscard]] nb::bytes key() const { return nb::bytes(key_.data(), key_.size()); }
+  [[nodiscard]] Token key_token() const { return key_token_; }
+  bool Fill(nb::object value, nb::object tags, nb::object ttl, double stale, double cost,
+            std::uint64_t identity, bool local);
+  void Abandon(bool retry);
+
+ private:
+  // The lead, which this object has no more; none if it has been given away before.
+  std::optional<Lead> Take();
+
+  std::shared_ptr<Cache> cache_;
+  std::optional<Lead> lead_;
+  std::string key_;
+  Token key_token_;
+};
+
+class PyAnswer {
+ public:
+  // Decodes what has to be decoded, and lets L1 have it. Needs the GIL, and gives it away for what follows from
+  // a payload that cannot be decoded.
+  static std::unique_ptr<PyAnswer> Of(const std::shared_ptr<Cache>& cache, Answer answer);
+
+  int kind = kPublicBypass;
+  nb::object value;
+  nb::object lead;
+  const char* source = "";
+  [[nodiscard]] nb::list Tags() const;
+  [[nodiscard]] nb::object Remaining() const;
+  void Subscribe(nb::object callback);
+
+ private:
+  void TakeLocal(Answer& answer);
+  bool TakeStored(const std::shared_ptr<Cache>& cache, Answer& answer);
+
+  LocalRef local_;
+  TagVector tags_;
+  Duration remaining_ = kNever;
+  std::shared_ptr<Flight> flight_;
+};
+
+// Seconds of Python as nanoseconds; None and what is beyond 290 years: kNever.
+[[nodiscard]] Duration SecondsOf(nb::handle seconds);
+[[nodiscard]] Duration SecondsOf(double seconds);
+// None for kNever.
+[[nodiscard]] nb::object ToSeconds(Duration span);
+[[nodiscard]] TagVector TagTokensOf(nb::handle pairs);
+
+void AddAnswers(nb::module_& module);
+
+}  // namespace smartcache::binding

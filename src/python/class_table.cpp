@@ -1,0 +1,174 @@
+#include "python/class_table.h"
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_map>
+#include <utility>
+
+#include "python/hooks.h"
+#include "python/ref.h"
+
+namespace smartcache::binding {
+namespace {
+
+struct Known {
+  Class verdict;
+  Ref weak;  // its callback removes the class when it dies, before another can have its address
+};
+
+std::unordered_map<PyTypeObject*, Known>& Table() {
+  static auto* table = new std::unordered_map<PyTypeObject*, Known>();  // outlives the interpreter
+  return *table;
+}
+
+PyObject* ForgetClass(PyObject*, PyObject* weak) {
+  Ref doomed;
+  auto& table = Table();
+  const auto found = std::find_if(table.begin(), table.end(),
+                                  [&](const auto& row) { return row.second.weak.get() == weak; });
+  if (found != table.end()) {
+    doomed = std::move(found->second.weak);
+    table.erase(found);
+  }
+  Py_RETURN_NONE;
+}
+
+PyMethodDef forget_method = {"_forget_class", ForgetClass, METH_O, nullptr};
+
+bool Is(PyTypeObject* type, const char* module, const char* name) {
+  const Ref known = Ref::Steal(Imported(module, name));
+  return known.get() == reinterpret_cast<PyObject*>(type);
+}
+
+bool IsSubclass(PyTypeObject* type, const char* module, const char* name) {
+  const Ref base = Ref::Steal(Imported(module, name));
+  return base && PyType_Check(base.get()) &&
+         PyType_IsSubtype(type, reinterpret_cast<PyTypeObject*>(base.get())) != 0;
+}
+
+// Instances of a subclass without room for anything of their own are as immutable as the base.
+bool AddsNothing(PyTypeObject* type, PyTypeObject* base) {
+  return PyType_IsSubtype(type, base) != 0 && type->tp_basicsize == base->tp_basicsize &&
+         !HasDict(type);
+}
+
+// Whether `type` takes `name` from `base` and not from a class between them.
+bool Inherits(PyTypeObject* type, PyTypeObject* base, const char* name) {
+  const Ref mine = Ref::Steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), name));
+  if (!mine) PyErr_Clear();
+  const Ref theirs = Ref::Steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(base), name));
+  if (!theirs) PyErr_Clear();
+  return mine.get() == theirs.get();
+}
+
+bool IsPlainQuerySet(PyTypeObject* type) {
+  const Ref query_set = Ref::Steal(Imported("django.db.models.query", "QuerySet"));
+  if (!query_set || !PyType_Check(query_set.get())) return false;
+  auto* base = reinterpret_cast<PyTypeObject*>(query_set.get());
+  if (PyType_IsSubtype(type, base) == 0 || type->tp_basicsize != base->tp_basicsize) return false;
+  for (const char* name : {"__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__copy__",
+                           "__deepcopy__", "__del__", "__new__", "__getattribute__"}) {
+    if (!Inherits(type, base, name)) return false;
+  }
+  return true;
+}
+
+bool IsKept(PyTypeObject* type) {
+  if (type == &PyComplex_Type || type == &PyRange_Type || type == &PyFunction_Type ||
+      type == &PyCFunction_Type || type == Py_TYPE(Py_Ellipsis) || PyType_IsSubtype(type, &PyType_Type)) {
+    return true;
+  }
+  for (PyTypeObject* base : {&PyUnicode_Type, &PyLong_Type, &PyFloat_Type, &PyBytes_Type}) {
+    if (AddsNothing(type, base)) return true;
+  }
+  // No room for any state: FetchMode and other singletons.
+  if (type->tp_basicsize == static_cast<Py_ssize_t>(sizeof(PyObject)) && type->tp_itemsize == 0 &&
+      !HasDict(type)) {
+    return true;
+  }
+  return Is(type, "datetime", "date") || Is(type, "datetime", "timedelta") ||
+         Is(type, "datetime", "timezone") || Is(type, "zoneinfo", "ZoneInfo") ||
+         Is(type, "decimal", "Decimal") || Is(type, "uuid", "UUID") ||
+         IsSubclass(Py_TYPE(type), "enum", "EnumMeta") ||
+         IsSubclass(type, "django.db.models.fields", "Field");
+}
+
+Class Decide(PyTypeObject* type) {
+  if (IsKept(type)) return {ClassKind::kKeep};
+  if (Is(type, "datetime", "datetime") || Is(type, "datetime", "time")) return {ClassKind::kZoned};
+  if (PyType_IsSubtype(type, &PyTuple_Type) != 0) {
+    auto* object = reinterpret_cast<PyObject*>(type);
+    const bool named = AddsNothing(type, &PyTuple_Type) && PyObject_HasAttrString(object, "_fields") != 0;
+    return {named ? ClassKind::kNamedTuple : ClassKind::kOther};
+  }
+  if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0 || !HasDict(type)) return {};
+  if (Is(type, "django.db.models.base", "ModelState")) return {ClassKind::kModelState};
+  if (IsPlainQuerySet(type)) return {ClassKind::kQuerySet};
+  if (hooks.label_of == nullptr) return {};
+  const Ref label =
+      Ref::Steal(PyObject_CallOneArg(hooks.label_of, reinterpret_cast<PyObject*>(type)));
+  if (!label) {
+    PyErr_WriteUnraisable(hooks.label_of);
+    return {};
+  }
+  if (!PyUnicode_Check(label.get())) return {};
+  const char* text = PyUnicode_AsUTF8(label.get());
+  if (text == nullptr) {
+    PyErr_Clear();
+    return {};
+  }
+  Class model{ClassKind::kModel};
+  model.label = text;
+  return model;
+}
+
+}  // namespace
+
+PyObject* Imported(const char* module, const char* name) {
+  const Ref module_name = Ref::Steal(PyUnicode_FromString(module));
+  const Ref imported = module_name ? Ref::Steal(PyImport_GetModule(module_name.get())) : Ref();
+  PyObject* found = imported ? PyObject_GetAttrString(imported.get(), name) : nullptr;
+  if (found == nullptr) PyErr_Clear();
+  return found;
+}
+
+bool HasDict(PyTypeObject* type) {
+#ifdef Py_TPFLAGS_MANAGED_DICT
+  if ((type->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0) return true;
+#endif
+  return type->tp_dictoffset != 0;
+}
+
+const Class& ClassOf(PyTypeObject* type) {
+  static const Class fixed[] = {{ClassKind::kKeep},  {ClassKind::kTuple},
+                                {ClassKind::kList},  {ClassKind::kDict},
+                                {ClassKind::kSet},   {ClassKind::kFrozenSet}};
+  if (IsScalar(type)) return fixed[0];
+  if (type == &PyTuple_Type) return fixed[1];
+  if (type == &PyList_Type) return fixed[2];
+  if (type == &PyDict_Type) return fixed[3];
+  if (type == &PySet_Type) return fixed[4];
+  if (type == &PyFrozenSet_Type) return fixed[5];
+  auto& table = Table();
+  if (const auto found = table.find(type); found != table.end()) return found->second.verdict;
+  Known known{Decide(type), {}};
+  known.verdict.is_model = IsSubclass(type, "django.db.models.base", "Model");
+  static PyObject* callback = PyCFunction_New(&forget_method, nullptr);
+  known.weak = Ref::Steal(PyWeakref_NewRef(reinterpret_cast<PyObject*>(type), callback));
+  if (!known.weak) {
+    PyErr_Clear();
+    static const Class other;
+    return other;
+  }
+  return table.try_emplace(type, std::move(known)).first->second.verdict;
+}
+
+bool IsModel(PyTypeObject* type) { return HasDict(type) && ClassOf(type).is_model; }
+
+void ForgetClasses() {
+  // References are dropped after the table is whole again: a drop may run anything.
+  std::unordered_map<PyTypeObject*, Known> doomed;
+  doomed.swap(Table());
+}
+
+}  // namespace smartcache::binding

@@ -1,0 +1,58 @@
+// What the binding may do with the instances of a class, decided once per class: share them, copy them
+// piece by piece, or leave them to the serializer. Needs the GIL. Imports nothing: a class of a module
+// that is not imported has no instances.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+#include <string>
+
+#include "python/ref.h"
+
+namespace smartcache::binding {
+
+enum class ClassKind : std::uint8_t {
+  kOther,  // only the serializer knows
+  kKeep,   // immutable or known by name: shared by reference
+  kZoned,  // datetime, time: shared unless its tzinfo is of an unknown class
+  kTuple,
+  kNamedTuple,
+  kFrozenSet,
+  kList,
+  kDict,
+  kSet,
+  kModel,       // rebuilt from its fields alone
+  kModelState,  // Django's record in every instance
+  kQuerySet,    // without state of its own beyond __dict__
+};
+
+struct Class {
+  ClassKind kind = ClassKind::kOther;
+  bool is_model = false;
+  std::string label = {};      // kModel: app_label.ModelName
+  mutable Ref rows_label = {};  // kModel: see rows.h; made when first asked
+};
+
+// Asks label_of for a class met for the first time, so it may run Python. The reference is good while an instance lives.
+[[nodiscard]] const Class& ClassOf(PyTypeObject* type);
+
+// Whether `type` is a model class of Django's, of whatever kind above.
+[[nodiscard]] bool IsModel(PyTypeObject* type);
+
+// Forgets all decisions: label_of is another one.
+void ForgetClasses();
+
+// `name` of an imported module, new reference; null, without an exception, if either is missing.
+[[nodiscard]] PyObject* Imported(const char* module, const char* name);
+
+// Whether `type` has instance attributes in a __dict__.
+[[nodiscard]] bool HasDict(PyTypeObject* type);
+
+// Classes of most values, by address alone.
+inline bool IsScalar(PyTypeObject* type) {
+  return type == &PyUnicode_Type || type == &PyLong_Type || type == Py_TYPE(Py_None) ||
+         type == &PyBool_Type || type == &PyFloat_Type || type == &PyBytes_Type;
+}
+
+}  // namespace smartcache::binding

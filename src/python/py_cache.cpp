@@ -1,0 +1,301 @@
+#include "python/py_cache.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "l1/local_entry.h"
+#include "python/answers.h"
+#include "python/class_table.h"
+#include "python/configure.h"
+#include "python/errors.h"
+#include "python/gil.h"
+#include "python/hooks.h"
+#include "python/py_value.h"
+#include "smartcache/cache.h"
+
+namespace smartcache::binding {
+namespace {
+
+std::string TextOfKey(nb::handle key) {
+  char* data = nullptr;
+  Py_ssize_t size = 0;
+  if (PyBytes_AsStringAndSize(key.ptr(), &data, &size) != 0) nb::raise_python_error();
+  return {data, static_cast<std::size_t>(size)};
+}
+
+std::vector<std::string> KeysOf(nb::handle keys) {
+  std::vector<std::string> made;
+  for (const nb::handle key : keys) made.push_back(TextOfKey(key));
+  return made;
+}
+
+PutCondition ConditionOf(std::string_view name) {
+  if (name == "always") return PutCondition::kAlways;
+  if (name == "if_absent") return PutCondition::kIfAbsent;
+  if (name == "if_present") return PutCondition::kIfPresent;
+  throw nb::value_error("condition is one of 'always', 'if_absent', 'if_present'");
+}
+
+class PyCache {
+ public:
+  explicit PyCache(std::shared_ptr<Cache> cache) : cache_(std::move(cache)) {}
+  ~PyCache() {
+    if (InterpreterGone()) {
+      new std::shared_ptr<Cache>(std::move(cache_));  // its threads and values end with the process
+    } else {
+      WithoutGil([this] { cache_.reset(); });
+    }
+  }
+  PyCache(const PyCache&) = delete;
+  PyCache& operator=(const PyCache&) = delete;
+  [[nodiscard]] const std::shared_ptr<Cache>& core() const { return cache_; }
+
+  nb::object Peek(nb::handle key, std::uint64_t identity) const {
+    DrainDropped();
+    char* data = nullptr;
+    Py_ssize_t size = 0;
+    if (PyBytes_AsStringAndSize(key.ptr(), &data, &size) != 0) nb::raise_python_error();
+    const std::string_view text(data, static_cast<std::size_t>(size));
+    const LocalRef entry = cache_->Peek(KeyTag(text), text, identity);
+    if (!entry) return Miss();
+    PyObject* copy = static_cast<const PyValue*>(entry->value.get())->Copy();
+    if (copy != nullptr) return nb::steal(copy);
+    if (PyErr_Occurred() != nullptr) nb::raise_python_error();
+    return Miss();
+  }
+
+  std::unique_ptr<PyAnswer> Find(nb::handle key, std::uint64_t identity, std::uint64_t owner, bool lock,
+                                 bool wait, bool nested, bool stale) const {
+    DrainDropped();
+    const std::string text = TextOfKey(key);
+    FindOptions options;
+    options.identity = identity;
+    options.owner = owner;
+    options.lock = lock;
+    options.wait = wait;
+    options.nested = nested;
+    options.stale = stale;
+    return PyAnswer::Of(cache_, WithoutGil([&] { return cache_->Find(text, options); }));
+  }
+
+  std::unique_ptr<PyAnswer> GetAnswer(nb::handle key, std::uint64_t identity) const {
+    DrainDropped();
+    const std::string text = TextOfKey(key);
+    return PyAnswer::Of(cache_, WithoutGil([&] { return cache_->Get(text, identity); }));
+  }
+
+  nb::object Get(nb::handle key, std::uint64_t identity) const {
+    nb::object local = Peek(key, identity);
+    return local.is(Miss()) ? GetAnswer(key, identity)->value : local;
+  }
+
+  nb::dict GetMany(nb::handle keys) const {
+    DrainDropped();
+    const std::vector<std::string> texts = KeysOf(keys);
+    std::vector<Answer> answers = WithoutGil([&] { return cache_->GetMany(texts); });
+    nb::dict found;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      nb::object value = PyAnswer::Of(cache_, std::move(answers[i]))->value;
+      if (!value.is(Miss())) found[nb::bytes(texts[i].data(), texts[i].size())] = value;
+    }
+    return found;
+  }
+
+  nb::object Ttl(nb::handle key) const {
+    const std::string text = TextOfKey(key);
+    const auto left = WithoutGil([&] { return cache_->Ttl(text); });
+    if (!left) throw nb::key_error("no such entry");
+    return ToSeconds(*left);
+  }
+
+  nb::object Take(nb::handle tags, nb::handle schemes) const {
+    DrainDropped();
+    const auto wanted = nb::cast<std::vector<Tag>>(tags);
+    std::vector<SchemeRequest> requests;
+    for (const nb::handle scheme : schemes) {
+      requests.push_back({nb::cast<Tag>(scheme[0]), nb::cast<Tag>(scheme[1]), nb::cast<std::string>(scheme[2])});
+    }
+    const auto tokens = WithoutGil([&] { return cache_->Take(wanted, requests); });
+    return tokens ? nb::cast(*tokens) : nb::none();
+  }
+
+  bool Fresh(nb::handle tags) const {
+    const TagVector known = TagTokensOf(tags);
+    return WithoutGil([&] { return cache_->Fresh(known); });
+  }
+
+  nb::object Bump(nb::handle tags, nb::handle schemes) const {
+    DrainDropped();
+    const auto bumped = nb::cast<std::vector<Tag>>(tags);
+    std::vector<SchemeKnowledge> known;
+    for (const nb::handle scheme : schemes) {
+      known.push_back({nb::cast<Tag>(scheme[0]), nb::cast<Tag>(scheme[1]), nb::cast<std::uint64_t>(scheme[2])});
+    }
+    const auto reply = WithoutGil([&] { return cache_->Bump(bumped, known); });
+    if (!reply) return nb::none();
+    nb::list list;
+    for (const Schemes& present : reply->schemes) {
+      list.append(nb::make_tuple(present.version, nb::cast(present.columns)));
+    }
+    return list;
+  }
+
+  bool Put(nb::handle key, nb::handle value, nb::handle ttl, nb::handle tags,
+           const std::string& condition) const {
+    DrainDropped();
+    const std::string text = TextOfKey(key);
+    const PutCondition when = ConditionOf(condition);
+    Computed computed;
+    computed.ttl = SecondsOf(ttl);
+    computed.tags = TagTokensOf(tags);
+    std::optional<Payload> payload = EncodeValue(value.ptr());
+    if (!payload) nb::raise_python_error();
+    if (process.keeps_local && payload->bytes.size() <= cache_->options().max_payload_bytes) {
+      computed.value = PyValue::Make(value.ptr(), payload->bytes, payload->codec);
+    }
+    computed.payload = std::move(payload->bytes);
+    computed.codec = payload->codec;
+    const auto stored = WithoutGil([&] { return cache_->Put(text, std::move(computed), when); });
+    if (!stored.ok() && stored.status().code() == Code::kInvalidArgument) Raise(stored.status());
+    return stored.ok() && *stored;
+  }
+
+  std::size_t Delete(nb::handle keys) const {
+    DrainDropped();
+    const std::vector<std::string> texts = KeysOf(keys);
+    return ValueOf(WithoutGil([&] { return cache_->Delete(texts); }));
+  }
+
+  bool Touch(nb::handle key, nb::handle ttl) const {
+    const std::string text = TextOfKey(key);
+    const Duration span = SecondsOf(ttl);
+    return ValueOf(WithoutGil([&] { return cache_->Touch(text, span); }));
+  }
+
+  void Clear() const {
+    const Status status = WithoutGil([&] { return cache_->Clear(); });
+    DrainDropped();
+    if (!status.ok()) Raise(status);
+  }
+
+  bool TryUserLock(const std::string& name, std::uint64_t owner, double lease) const {
+    return ValueOf(WithoutGil([&] { return cache_->TryUserLock(name, owner, SecondsOf(lease)); }));
+  }
+  bool UserUnlock(const std::string& name, std::uint64_t owner) const {
+    return ValueOf(WithoutGil([&] { return cache_->UserUnlock(name, owner); }));
+  }
+
+  nb::dict Statistics() const {
+    nb::dict counts;
+    for (std::size_t i = 0; i < kCounterNames.size(); ++i) {
+      const nb::str name(kCounterNames[i].data(), kCounterNames[i].size());
+      counts[name] = cache_->stats().Get(static_cast<Counter>(i));
+    }
+    const Cache::LocalUse use = WithoutGil([&] { return cache_->local_use(); });
+    counts["local_entries"] = use.entries;
+    counts["local_bytes"] = use.bytes;
+    counts["local_slots"] = use.slots;
+    return counts;
+  }
+
+  std::string Describe() const { return WithoutGil([&] { return cache_->Describe(); }); }
+  bool Trusted() const { return WithoutGil([&] { return cache_->trusted(); }); }
+  bool Available() const { return WithoutGil([&] { return cache_->available(); }); }
+
+ private:
+  std::shared_ptr<Cache> cache_;
+};
+
+PyObject* current = nullptr;  // the PyCache in use
+
+void Replace(PyObject*& kept, nb::object value) {
+  PyObject* old = std::exchange(kept, value.release().ptr());
+  Py_XDECREF(old);
+}
+
+nb::object Configure(nb::kwargs settings) {
+  DrainDropped();
+  const Settings wanted = SettingsOf(settings);
+  // Opened before the old one is closed where that is possible, so that a bad URL changes nothing.
+  std::optional<RedisParts> redis;
+  if (wanted.url) redis = ValueOf(WithoutGil([&] { return OpenRedis(*wanted.url, wanted.options, Clock::System()); }));
+  CloseCache();
+  std::shared_ptr<Cache> made = WithoutGil([&]() -> std::shared_ptr<Cache> {
+    if (redis) {
+      return Cache::Make(wanted.options, std::move(redis->store), std::move(redis->backplane));
+    }
+    auto store = OpenLmdbStore(wanted.options, Clock::System());
+    if (!store.ok()) {
+      const GilHold gil;
+      Raise(store.status());
+    }
+    return Cache::Make(wanted.options, *std::move(store), nullptr);
+  });
+  Replace(hooks.dumps, wanted.dumps);
+  Replace(hooks.loads, wanted.loads);
+  Replace(hooks.model_of, wanted.model_of);
+  Replace(hooks.label_of, wanted.label_of);
+  ForgetClasses();
+  nb::object handle = nb::cast(std::make_unique<PyCache>(std::move(made)));
+  process.cache = nb::cast<PyCache&>(handle).core().get();
+  process.keeps_local = wanted.options.local_max_bytes != 0;
+  Replace(current, handle);
+  return handle;
+}
+
+}  // namespace
+
+void CloseCache() {
+  process.cache = nullptr;
+  const nb::object old = nb::steal(std::exchange(current, nullptr));
+  if (!old.is_valid()) return;
+  const std::shared_ptr<Cache> core = nb::cast<PyCache&>(old).core();
+  WithoutGil([&] { core->Close(); });
+  DrainDropped();
+}
+
+void AddCache(nb::module_& module) {
+  const nb::tuple none = nb::make_tuple();
+  nb::class_<PyCache>(module, "Cache")
+      .def("peek", &PyCache::Peek, nb::arg("key"), nb::arg("identity") = 0)
+      .def("find", &PyCache::Find, nb::arg("key"), nb::kw_only(), nb::arg("identity") = 0,
+           nb::arg("owner") = 0, nb::arg("lock") = true, nb::arg("wait") = true, nb::arg("nested") = false,
+           nb::arg("stale") = false)
+      .def("get", &PyCache::Get, nb::arg("key"), nb::arg("identity") = 0)
+      .def("get_answer", &PyCache::GetAnswer, nb::arg("key"), nb::arg("identity") = 0)
+      .def("get_many", &PyCache::GetMany, nb::arg("keys"))
+      .def("ttl", &PyCache::Ttl, nb::arg("key"))
+      .def("take", &PyCache::Take, nb::arg("tags"), nb::arg("schemes") = none)
+      .def("fresh", &PyCache::Fresh, nb::arg("tags"))
+      .def("bump", &PyCache::Bump, nb::arg("tags"), nb::arg("schemes") = none)
+      .def("put", &PyCache::Put, nb::arg("key"), nb::arg("value").none(), nb::kw_only(),
+           nb::arg("ttl").none(), nb::arg("tags") = none, nb::arg("condition") = "always")
+      .def("delete", &PyCache::Delete, nb::arg("keys"))
+      .def("touch", &PyCache::Touch, nb::arg("key"), nb::arg("ttl").none())
+      .def("clear", &PyCache::Clear)
+      .def("try_user_lock", &PyCache::TryUserLock, nb::arg("name"), nb::arg("owner"), nb::arg("lease"))
+      .def("user_unlock", &PyCache::UserUnlock, nb::arg("name"), nb::arg("owner"))
+      .def("stats", &PyCache::Statistics)
+      .def("describe", &PyCache::Describe)
+      .def("trusted", &PyCache::Trusted)
+      .def_prop_ro("available", &PyCache::Available);
+
+  module.def("configure", &Configure);
+  module.def("current", [] { return current == nullptr ? nb::none() : nb::borrow(current); });
+  module.def("close", &CloseCache);
+  module.def("after_fork", [] {
+    // The GIL stays: the child has this one thread, and nothing here waits.
+    if (process.cache != nullptr) process.cache->AfterFork();
+  });
+  module.def("contexts", [](long delta) { return process.contexts += delta; }, nb::arg("delta"));
+  module.def("enable", [](bool enabled) { process.enabled = enabled; }, nb::arg("enabled"));
+}
+
+}  // namespace smartcache::binding
