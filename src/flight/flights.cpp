@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <new>
 #include <unordered_map>
 #include <utility>
 
+#include "base/leave_behind.h"
 #include "base/mutex.h"
 
 namespace smartcache {
@@ -166,8 +166,7 @@ bool Flights::Overtaken(const FlightState& flight) { return flight.overtaken_.lo
 void Flights::AfterFork() {
   auto fresh = std::make_shared<Registry>();
   registry_->left_behind.store(true, std::memory_order_release);
-  // Never destroyed: its content may be half-changed.
-  new std::shared_ptr<Registry>(std::exchange(registry_, std::move(fresh)));
+  LeaveBehind(std::exchange(registry_, std::move(fresh)));
 }
 
 }  // namespace smartcache

@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "base/leave_behind.h"
 #include "l1/shard.h"
 #include "l1/spin_lock.h"
 
@@ -105,8 +106,7 @@ std::size_t LocalTable::bytes() const {
 }
 
 void LocalTable::AfterFork() {
-  // Never destroyed.
-  new Shards(std::exchange(shards_, MakeShards(max_bytes_)));
+  LeaveBehind(std::exchange(shards_, MakeShards(max_bytes_)));
 }
 
 }  // namespace smartcache

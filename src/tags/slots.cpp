@@ -1,7 +1,9 @@
 #include "tags/slots.h"
 
 #include <algorithm>
-#include <new>
+#include <utility>
+
+#include "base/leave_behind.h"
 
 namespace smartcache {
 
@@ -49,7 +51,7 @@ void Slots::Drop(Tag tag) {
 }
 
 void Slots::DropAll() {
-  for (Stripe& stripe : stripes_) {
+  for (Stripe& stripe : *stripes_) {
     const MutexLock lock(stripe.mutex);
     for (auto& [tag, slot] : stripe.slots) Forget(*slot);
   }
@@ -59,7 +61,7 @@ void Slots::DropAll() {
 std::size_t Slots::Sweep(std::size_t bound) {
   const std::size_t left = swept_size_.load(std::memory_order_relaxed);
   if (size() <= std::max(bound, left + left / 2)) return size();
-  for (Stripe& stripe : stripes_) {
+  for (Stripe& stripe : *stripes_) {
     const MutexLock lock(stripe.mutex);
     // The map's reference is the only one, and another could be made from it only under this mutex.
     const std::size_t freed =
@@ -71,7 +73,7 @@ std::size_t Slots::Sweep(std::size_t bound) {
 }
 
 void Slots::AfterFork() {
-  new (&stripes_) Stripes();
+  LeaveBehind(std::exchange(stripes_, std::make_unique<Stripes>()));
   size_.store(0, std::memory_order_relaxed);
   swept_size_.store(0, std::memory_order_relaxed);
   Moved();

@@ -92,11 +92,11 @@ class Slots {
   };
   static constexpr std::size_t kStripes = 64;
   using Stripes = std::array<Stripe, kStripes>;
-  Stripe& StripeOf(Tag tag) { return stripes_[(tag * 0x9E3779B97F4A7C15u) >> 58]; }
+  Stripe& StripeOf(Tag tag) { return (*stripes_)[(tag * 0x9E3779B97F4A7C15u) >> 58]; }
   static void Forget(Slot& slot);
   void Moved() { changes_.fetch_add(1, std::memory_order_acq_rel); }
 
-  Stripes stripes_;
+  std::unique_ptr<Stripes> stripes_ = std::make_unique<Stripes>();
   std::atomic<std::size_t> size_{0};
   std::atomic<std::size_t> swept_size_{0};  // what the last sweep left
   alignas(64) std::atomic<std::uint64_t> changes_{1};
