@@ -1,0 +1,108 @@
+"""System checks of the settings. Ids are stable: E001-E006 errors, W001-W002 warnings."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+from . import conf, serializers
+from .exceptions import SettingError
+
+_KINDS = {"value": "smartcache.E002", "later": "smartcache.E003"}
+_TLS_SCHEMES = ("rediss", "valkeys")
+TESTED_VENDORS = frozenset({"postgresql", "sqlite"})
+
+
+def connect() -> None:
+    """Register the checks; called once, when the app is ready."""
+    register(check_settings, Tags.caches)
+    register(check_databases, Tags.caches)
+    register(check_deployment, Tags.caches, deploy=True)
+
+
+def check_settings(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
+    """Unknown names (E001), bad values (E002, E003) and what is missing for good ones (E004-E006)."""
+    found: list[CheckMessage] = [*_unknown_names()]
+    found += [
+        Error(p.message, hint=f"Allowed: {p.allowed}.", id=_KINDS[p.kind]) for p in conf.problems()
+    ]
+    if not found:
+        found += _missing_parts()
+    return found
+
+
+def _unknown_names() -> Iterator[Error]:
+    known = conf.names()
+    for name in dir(django_settings):
+        if name.startswith(conf.PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]}? " if near else ""
+            yield Error(
+                f"{name} is not a setting of djsmartcache.",
+                hint=f"{hint}Known: {', '.join(sorted(known))}.",
+                id="smartcache.E001",
+            )
+
+
+def _missing_parts() -> Iterator[Error]:
+    settings = conf.current()
+    scheme = (settings.redis_url or "").partition("://")[0]
+    if scheme in _TLS_SCHEMES and importlib.util.find_spec("djsmartcache._tls") is None:
+        yield Error(
+            f"SMARTCACHE_REDIS_URL: {scheme}:// needs the TLS module, which is not installed.",
+            hint="Install it with: pip install 'djsmartcache[tls]'.",
+            id="smartcache.E004",
+        )
+    if settings.redis_url is None:
+        try:
+            conf.directory()
+        except (SettingError, OSError) as error:
+            yield Error(str(error), id="smartcache.E005")
+    try:
+        serializers.codecs()
+    except SettingError as error:
+        yield Error(str(error), id="smartcache.E006")
+
+
+def check_databases(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
+    """Databases whose comparisons and locks djsmartcache has not been tested with (W002)."""
+    return [
+        Warning(
+            f"Database {alias!r}: djsmartcache is not tested with {vendor}.",
+            hint=f"Tested: {', '.join(sorted(TESTED_VENDORS))}.",
+            id="smartcache.W002",
+        )
+        for alias in connections
+        if (vendor := connections[alias].vendor) not in TESTED_VENDORS | {"unknown"}
+    ]
+
+
+def check_deployment(
+    app_configs: Sequence[AppConfig] | None = None, **_: Any
+) -> list[CheckMessage]:
+    """The embedded store beside a database that other machines can write to (W001)."""
+    if getattr(django_settings, "SMARTCACHE_REDIS_URL", None) is not None:
+        return []
+    return [
+        Warning(
+            f"Database {alias!r} is on {host}, and the embedded store is on this machine: writes made "
+            "from another machine do not reach it.",
+            hint="Set SMARTCACHE_REDIS_URL if more than one machine runs this project.",
+            id="smartcache.W001",
+        )
+        for alias in connections
+        if not _is_local(host := str(connections[alias].settings_dict.get("HOST") or ""))
+    ]
+
+
+def _is_local(host: str) -> bool:
+    here = {"", "localhost", "127.0.0.1", "::1", socket.gethostname(), socket.getfqdn()}
+    return host.startswith(("/", "@")) or host.lower() in here

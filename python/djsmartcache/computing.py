@@ -1,0 +1,550 @@
+"""The way of a call that L1 did not answer: find, compute once, store. For threads and for tasks.
+
+The core says who computes; nothing here holds a lock while user code runs. What one computation reads is
+recorded by `orm.dependencies`, and handed to the core with the value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, Final, Literal
+
+from asgiref.sync import sync_to_async
+from django.db.models import QuerySet
+
+from . import _core, conf, keys, process
+from .orm import dependencies, scopes, switches, transaction
+
+logger = logging.getLogger("djsmartcache")
+
+MAX_VAIN_WAITS: Final = 2  # as in the core: how often to wait for what then is not shared
+LOG_EVERY: Final = 60.0  # seconds between two lines about one function
+_DEPTH: Final = 6  # of containers searched for querysets that have not been evaluated
+
+_leading: ContextVar[tuple[bytes, ...]] = ContextVar("smartcache_leading", default=())
+"""Keys that this thread or task, or one that it runs inside of, is computing."""
+
+
+class Default:
+    """A TTL that was not given: SMARTCACHE_DEFAULT_TTL as of the call."""
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT: Final = Default()
+Ttl = float | None | Default
+
+
+@dataclasses.dataclass(slots=True)
+class Counters:
+    """What happened to the calls of one function. Not exact under threads: no lock for a number."""
+
+    hits: int = 0
+    stale_hits: int = 0
+    misses: int = 0
+    bypasses: int = 0
+    errors: int = 0
+    stored: int = 0
+    not_stored: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class Recipe:
+    """How the values of one function are kept."""
+
+    ttl: Ttl = DEFAULT
+    stale: float = 0.0
+    lock: bool = True
+    cache_none: bool = True
+    condition: Callable[[Any], bool] | None = None
+    counters: Counters = dataclasses.field(default_factory=Counters)
+
+    def lifetime(self) -> float | None:
+        """The TTL in seconds; None: no expiry."""
+        return conf.current().default_ttl if isinstance(self.ttl, Default) else self.ttl
+
+    def wants(self, value: Any) -> bool:
+        """Whether this value is to be kept at all."""
+        ttl = self.lifetime()
+        if (ttl is not None and ttl <= 0) or (value is None and not self.cache_none):
+            return False
+        return self.condition is None or bool(self.condition(value))
+
+
+@dataclasses.dataclass(slots=True)
+class Job:
+    """One call: its key, how to compute it, and what it depends on by declaration."""
+
+    key: bytes
+    identity: int
+    compute: Callable[[], Any]
+    recipe: Recipe
+    tags: Sequence[str] = ()
+    depends_on: Sequence[Any] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """A value out of the cache."""
+
+    value: Any
+
+
+def look(job: Job) -> Found | _core.Answer | None:
+    """Look a call up: what is there, else the lead to compute it, else None: compute and store nothing.
+
+    Blocks while another caller computes it.
+    """
+    found, ask = _without_store(job)
+    if not ask:
+        return found
+    answer = _find(job, wait=True)
+    return answer if answer.kind == _core.LEAD else _taken(job, answer)
+
+
+async def alook(job: Job) -> Found | _core.Answer | None:
+    """As `look`, for a task: the event loop never waits for the store."""
+    found, ask = _without_store(job)
+    if not ask:
+        return found
+    for _ in range(MAX_VAIN_WAITS + 1):
+        if process.cache().peek(job.key, job.identity) is not _core.MISS:
+            answer = _find(job, wait=False)  # in L1: answered without waiting
+        else:
+            answer = await process.run(_find, job, wait=False)
+        if answer.kind == _core.LEAD:
+            return answer
+        if answer.kind != _core.WAIT:
+            return _taken(job, answer)
+        before = _unshared.count
+        if not await _ended(answer) or _unshared.since(job.key, before):
+            break
+    job.recipe.counters.bypasses += 1
+    return None
+
+
+def obtain(job: Job) -> Any:
+    """The value of a call, from the cache or computed. Blocks while another caller computes it."""
+    found = look(job)
+    if isinstance(found, Found):
+        return found.value
+    return job.compute() if found is None else compute(job, found)
+
+
+def compute(job: Job, answer: _core.Answer) -> Any:
+    """Compute under the lead in `answer`; serve its stale value if that raises."""
+    try:
+        with Leading(job, answer) as leading:
+            leading.declare()
+            value = settle(job.compute())
+            leading.store(value)
+            return value
+    except Exception as error:
+        return stale_instead(job, answer, error)
+
+
+async def aobtain(job: Job) -> Any:
+    """As `obtain`, for a task; `job.compute` gives an awaitable."""
+    found = await alook(job)
+    if isinstance(found, Found):
+        return found.value
+    return await (job.compute() if found is None else acompute(job, found))
+
+
+async def acompute(job: Job, answer: _core.Answer) -> Any:
+    """As `compute`, for a task. A cancelled one lets go of its lead, and a waiter takes over."""
+    try:
+        with Leading(job, answer, threaded=True) as leading:
+            if job.tags or job.depends_on:
+                await process.run(leading.declare)
+            value = await asettle(await job.compute())
+            await process.run(leading.store, value)
+            return value
+    except Exception as error:
+        return stale_instead(job, answer, error)
+
+
+def _without_store(job: Job) -> tuple[Found | None, bool]:
+    """What to do without asking the store: a hit in L1, or nothing (None). True: do ask it."""
+    counters = job.recipe.counters
+    if switches.disabled() or not conf.current().enabled or job.key in _leading.get():
+        counters.bypasses += 1
+        return None, False
+    cache = process.cache()
+    if transaction.writing():
+        # It must see its own writes, and what it computes is not committed yet.
+        answer = None if transaction.snapshot() else cache.get_answer(job.key, job.identity)
+        if answer is not None and transaction.dirtied().isdisjoint(tag for tag, _ in answer.tags):
+            return _taken(job, answer), False
+        counters.bypasses += 1
+        return None, False
+    if transaction.snapshot():
+        counters.bypasses += 1
+        return None, False
+    if dependencies.current() is None:
+        value = cache.peek(job.key, job.identity)
+        if value is not _core.MISS:
+            counters.hits += 1
+            return Found(value), False
+    return None, True
+
+
+def _find(job: Job, *, wait: bool) -> _core.Answer:
+    recipe = job.recipe
+    return process.cache().find(
+        job.key,
+        identity=job.identity,
+        owner=caller(),
+        lock=recipe.lock,
+        wait=wait,
+        nested=bool(_leading.get()),
+        stale=recipe.stale > 0,
+    )
+
+
+def caller() -> int:
+    """A number for who asks: the running task, else the thread."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return (id(task) << 1 | 1 if task else threading.get_ident() << 1) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def _taken(job: Job, answer: _core.Answer) -> Found | None:
+    counters = job.recipe.counters
+    if answer.kind not in (_core.HIT, _core.STALE):
+        counters.bypasses += 1
+        return None
+    if answer.kind == _core.HIT:
+        counters.hits += 1
+    else:
+        counters.stale_hits += 1
+    outer = dependencies.current()
+    if outer is not None:
+        outer.inherit(answer.tags, answer.remaining)
+    return Found(answer.value)
+
+
+def stale_instead(job: Job, answer: _core.Answer, error: Exception) -> Any:
+    job.recipe.counters.errors += 1
+    if answer.value is _core.MISS or job.recipe.stale <= 0:
+        raise error
+    log_seldom(job.key, "computing %r failed; a stale value is served", error)
+    job.recipe.counters.stale_hits += 1
+    outer = dependencies.current()
+    if outer is not None:
+        outer.forbid("a stale value was served because computing it failed")
+    return answer.value
+
+
+class Leading:
+    """A block that computes under a lead. Leaving it ends the lead: stored, not to be shared, or failed.
+
+    Args:
+        threaded: The block runs on an event loop, which ending a lead must not hold up.
+    """
+
+    def __init__(self, job: Job, answer: _core.Answer, *, threaded: bool = False) -> None:
+        assert answer.lead is not None
+        self.job = job
+        self.lead: _core.Lead = answer.lead
+        self._threaded = threaded
+        self._ended = False
+        self._blocks = contextlib.ExitStack()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Leading:
+        key = self.job.key
+        self.job.recipe.counters.misses += 1
+        with contextlib.ExitStack() as blocks:
+            blocks.enter_context(_computing(key))
+            own = (_core.key_tag(key), self.lead.key_token)
+            self.computation = blocks.enter_context(dependencies.computation(own))
+            self.computation.limit(self.job.recipe.lifetime())
+            self._blocks = blocks.pop_all()
+        return self
+
+    def declare(self) -> None:
+        """Take the tokens of declared tags: before anything is read, so that none is newer than the data."""
+        if self.job.tags:
+            self.computation.user_tags(self.job.tags)
+        if self.job.depends_on:
+            self.computation.depends_on(self.job.depends_on)
+
+    def store(
+        self,
+        value: Any,
+        *,
+        extra: Sequence[tuple[int, int]] = (),
+        lead: _core.Lead | None = None,
+    ) -> bool:
+        """Hand the value to the core, if it may be kept.
+
+        Args:
+            value: It stays the caller's; what is stored is a copy.
+            extra: Tokens, taken before the computation, that the value depends on besides what it read.
+            lead: Of another key to store under; the block's own lead goes on.
+
+        Raises:
+            UnstorableValue: It cannot be encoded.
+        """
+        recipe = self.job.recipe
+        made = self.computation
+        if made.forbidden is not None or transaction.writing() or not recipe.wants(value):
+            return self.refuse() if lead is None else False
+        ttl, stale = _bounded(recipe.lifetime(), recipe.stale, made.remaining)
+        tags = made.tags()
+        if lead is None:
+            self._ended = True
+        kept = (lead or self.lead).fill(
+            value,
+            tags=[*tags, *extra],
+            ttl=ttl,
+            stale=stale,
+            cost=time.monotonic() - self._started,
+            identity=self.job.identity,
+        )
+        if kept and len(made.tags()) != len(tags):
+            # Encoding the value asked the database: what was stored does not know on what it depends.
+            delete([(lead or self.lead).key])
+            kept = False
+        if kept:
+            recipe.counters.stored += 1
+        else:
+            recipe.counters.not_stored += 1
+            _unshared.add((lead or self.lead).key)
+        return kept
+
+    def refuse(self) -> bool:
+        """Share nothing: whoever waits computes for itself."""
+        self.job.recipe.counters.not_stored += 1
+        self.end(retry=False)
+        return False
+
+    def end(self, *, retry: bool) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if not retry:
+            _unshared.add(self.job.key)
+        if self._threaded and _on_loop():
+            process.executor().submit(self.lead.abandon, retry=retry)
+        else:
+            self.lead.abandon(retry=retry)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.end(retry=error is not None)
+        self._blocks.close()
+
+
+@contextlib.contextmanager
+def _computing(key: bytes) -> Iterator[None]:
+    before = _leading.get()
+    _leading.set((*before, key))
+    try:
+        yield
+    finally:
+        _leading.set(before)
+
+
+def _bounded(
+    ttl: float | None, stale: float, remaining: float | None
+) -> tuple[float | None, float]:
+    """TTL and stale time of what is made of entries that end in `remaining` seconds."""
+    if remaining is None:
+        return ttl, stale
+    if ttl is None or remaining < ttl:
+        return remaining, 0.0
+    return ttl, min(stale, remaining - ttl)
+
+
+def _on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+# --- waiting in a task
+
+
+class _Unshared:
+    """Which flights of late ended without a value to share, for tasks that wait for them."""
+
+    _KEPT: Final = 1024
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: dict[bytes, int] = {}
+
+    def add(self, key: bytes) -> None:
+        self.count += 1
+        self._last.pop(key, None)
+        self._last[key] = self.count
+        if len(self._last) > self._KEPT:
+            self._last.pop(next(iter(self._last)), None)
+
+    def since(self, key: bytes, count: int) -> bool:
+        return self._last.get(key, 0) > count
+
+
+_unshared = _Unshared()
+
+
+async def _ended(answer: _core.Answer) -> bool:
+    """Wait for another's flight without holding a thread. False: nested, and it took too long."""
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(event.set)
+
+    answer.subscribe(wake)
+    limit = conf.current().lock_timeout if _leading.get() else None
+    try:
+        await asyncio.wait_for(event.wait(), limit)
+    except asyncio.TimeoutError:
+        return False
+    return True
+
+
+# --- results that still have to ask the database
+
+
+def settle(value: Any) -> Any:
+    """Evaluate the querysets in a result, while what they read is being recorded. Gives `value` back."""
+    for queryset in _unevaluated(value, _DEPTH):
+        len(queryset)
+    return value
+
+
+async def asettle(value: Any) -> Any:
+    """As `settle`, for a task."""
+    for queryset in list(_unevaluated(value, _DEPTH)):
+        await sync_to_async(len)(queryset)
+    return value
+
+
+def _unevaluated(value: Any, depth: int) -> Iterator[QuerySet[Any]]:
+    if isinstance(value, QuerySet):
+        if value._result_cache is None:
+            yield value
+    elif depth and isinstance(value, dict):
+        for part in value.values():
+            yield from _unevaluated(part, depth - 1)
+    elif depth and isinstance(value, list | tuple):
+        for part in value:
+            # Rows of one kind make most of long lists: what cannot hold a queryset is not entered.
+            if isinstance(part, dict | list | tuple | QuerySet):
+                yield from _unevaluated(part, depth - 1)
+
+
+# --- logging
+
+_logged: dict[bytes, float] = {}
+
+
+def log_seldom(what: bytes, message: str, error: Exception) -> None:
+    """Log a swallowed error, once a minute for each function or key."""
+    name = what.partition(b"(")[0][:80]
+    now = time.monotonic()
+    if now - _logged.get(name, -LOG_EVERY) >= LOG_EVERY:
+        if len(_logged) > 1000:
+            _logged.clear()
+        _logged[name] = now
+        logger.warning(message, name.decode(errors="replace"), exc_info=error)
+
+
+# --- explicit reads and writes, and what all ways to the cache check
+
+
+def read(key: bytes, default: Any, identity: int = 0) -> Any:
+    """An explicit read, which an outer computation depends on."""
+    if switches.disabled() or not conf.current().enabled:
+        return default
+    outer = dependencies.current()
+    if outer is not None:
+        # Before the read (I2): that nothing was there is what the computation may come to depend on.
+        outer.take([_core.key_tag(key)])
+    answer = process.cache().get_answer(key, identity)
+    if answer.kind != _core.HIT:
+        return default
+    if outer is not None:
+        outer.inherit(answer.tags, answer.remaining)
+    return answer.value
+
+
+def write(
+    key: bytes,
+    value: Any,
+    ttl: float | None,
+    tags: Sequence[str] = (),
+    condition: Literal["always", "if_absent", "if_present"] = "always",
+) -> bool:
+    """An explicit store, at once even inside of a transaction. False: the store is down."""
+    if switches.disabled() or not conf.current().enabled:
+        return False
+    cache = process.cache()
+    if ttl is not None and ttl <= 0:
+        delete([key])
+        return False
+    value = settle(value)
+    pairs: list[tuple[int, int]] = []
+    if tags:
+        wanted = [scopes.user_tag(name) for name in tags]
+        tokens = cache.take(wanted)
+        if tokens is None:
+            return False
+        pairs = list(zip(wanted, tokens, strict=True))
+    return cache.put(key, value, ttl=ttl, tags=pairs, condition=condition)
+
+
+def check_ttl(ttl: Any) -> None:
+    """Raise TypeError or ValueError for what is no TTL."""
+    if ttl is None or isinstance(ttl, Default):
+        return
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise TypeError(f"ttl={ttl!r}: seconds, None for no expiry, or 0 for not stored.")
+    if not ttl >= 0:
+        raise ValueError(f"ttl={ttl!r}: seconds are 0 or more; None is for no expiry.")
+
+
+def check_tags(tags: Any) -> tuple[str, ...]:
+    """The names as a tuple.
+
+    Raises:
+        InvalidKey: One is not text, or is empty.
+        TypeError: It is one text, not several.
+    """
+    if isinstance(tags, str):
+        raise TypeError(f"tags={tags!r}: a list of names, such as [{tags!r}].")
+    return tuple(keys.check_text(tag, "a tag") for tag in tags)
+
+
+def read_many(wanted: Sequence[bytes]) -> dict[bytes, Any]:
+    """Explicit reads in one round trip; one by one where a computation has to record them."""
+    if switches.disabled() or not conf.current().enabled or not wanted:
+        return {}
+    if dependencies.current() is None:
+        return process.cache().get_many(wanted)
+    found = ((key, read(key, _core.MISS)) for key in wanted)
+    return {key: value for key, value in found if value is not _core.MISS}
+
+
+def delete(gone: Sequence[bytes]) -> int:
+    """Drop keys at once; gives how many were there. While the store is down, it is told when it is back."""
+    try:
+        return process.cache().delete(gone)
+    except _core.StoreUnavailable:
+        return 0  # the core tells it later, and serves nothing before

@@ -1,0 +1,352 @@
+"""The SMARTCACHE_* settings: one table with default, rule and meaning of each.
+
+The fields of `Settings` are the table; the system checks, the reference in docs/settings.md and typed
+access (`conf.current().default_ttl`) are all made from it. Values are read again after `setting_changed`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import hmac
+import importlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings as django_settings
+
+from .exceptions import SettingError
+
+PREFIX: Final = "SMARTCACHE_"
+MIB: Final = 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What a value must be, in words and as a test. `later`: values that a later version will take."""
+
+    allowed: str
+    holds: Callable[[Any], bool]
+    later: Callable[[Any], bool] = lambda value: False
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _name(value: Any) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(r"[\x21-\x7e]{1,100}", value))
+
+
+URL_SCHEMES: Final = tuple(
+    scheme
+    for brand in ("redis", "valkey")
+    for scheme in (brand, f"{brand}s", f"{brand}+sentinel", f"{brand}+cluster")
+) + ("unix",)
+LEVELS: Final = ("bounded", "session", "strict")
+
+_BOOLEAN = Rule("True or False", lambda v: isinstance(v, bool))
+_URL = Rule(
+    f"None, or a URL that begins with {', '.join(f'{s}://' for s in URL_SCHEMES)}",
+    lambda v: v is None or (isinstance(v, str) and v.partition("://")[0] in URL_SCHEMES),
+)
+_TTL = Rule("seconds above 0, or None for no expiry", lambda v: v is None or (_number(v) and v > 0))
+_SECONDS = Rule("seconds above 0", lambda v: _number(v) and 0 < v < float("inf"))
+_BYTES = Rule("a number of bytes, 0 for none", lambda v: _number(v) and v >= 0 and v == int(v))
+_ROOM = Rule("a number of bytes, at least 1 MiB", lambda v: _BYTES.holds(v) and v >= MIB)
+_PRINTABLE = Rule("text of 1 to 100 printable ASCII characters without space", _name)
+_COMPRESSORS = ("zlib", "zstd", "lz4")
+
+
+def setting(default: Any, rule: Rule, doc: str) -> Any:
+    return dataclasses.field(default=default, metadata={"rule": rule, "doc": doc})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Values of all settings; `redis_url` is SMARTCACHE_REDIS_URL and so on."""
+
+    redis_url: str | None = setting(
+        None,
+        _URL,
+        "Server that holds the entries and tells processes of changes. None: the embedded store, "
+        "shared by the processes of one machine.",
+    )
+    default_ttl: float | None = setting(
+        300, _TTL, "Seconds that an entry lives if nothing else is said."
+    )
+    use_redis_lock: bool = setting(
+        True, _BOOLEAN, "One process computes a missing entry while the others wait for it."
+    )
+    lock_timeout: float = setting(
+        5,
+        _SECONDS,
+        "Seconds after the last sign of life of whoever computes an entry, until a waiter takes over.",
+    )
+    pubsub_channel: str = setting(
+        "smartcache:updates", _PRINTABLE, "Channel on which processes tell each other what changed."
+    )
+    start_listener: bool = setting(
+        True,
+        _BOOLEAN,
+        "Listen for changes made by other processes. False: the memory of a process is checked "
+        "against the store at each hit.",
+    )
+    jitter_pct: float = setting(
+        0.1,
+        Rule("a share from 0 up to, not including, 1", lambda v: _number(v) and 0 <= v < 1),
+        "Share by which a TTL is varied up and down, so that entries do not expire together.",
+    )
+    validate_schema: bool = setting(
+        False,
+        _BOOLEAN,
+        "Make the model definitions part of every key: after a deploy that changes one, old entries "
+        "are misses, and old and new code do not share entries while both run.",
+    )
+    enabled: bool = setting(
+        True, _BOOLEAN, "False: nothing is read from the cache nor stored; writes still invalidate."
+    )
+    models: dict[str, Any] | None = setting(
+        None,
+        Rule(
+            "None or an empty dict",
+            lambda v: v is None or v == {},
+            later=lambda v: isinstance(v, dict) and bool(v),
+        ),
+        "Querysets to be cached by themselves.",
+    )
+    consistency: str = setting(
+        "bounded",
+        Rule('"bounded"', lambda v: v == "bounded", later=lambda v: v in LEVELS),
+        "How fresh a hit is: see docs/consistency.md. The embedded store is always strict.",
+    )
+    on_redis_down: str = setting(
+        "fail_open",
+        Rule('"fail_open"', lambda v: v == "fail_open", later=lambda v: v == "fail_closed"),
+        "What a write does while the server cannot be told: fail_open saves it and tells the server "
+        "when it is back.",
+    )
+    key_prefix: str = setting(
+        "smartcache", _PRINTABLE, "Begins every key in the store: one for each project on a server."
+    )
+    namespace: str | Callable[[], str] = setting(
+        "",
+        Rule("text, or a callable that returns text", lambda v: isinstance(v, str) or callable(v)),
+        "Part of every key and tag: a tenant, a search_path, whatever rows are seen by. A callable is "
+        "asked at each call.",
+    )
+    local_max_bytes: int = setting(
+        64 * MIB, _BYTES, "Memory of each process for entries; 0: none is kept."
+    )
+    max_payload_bytes: int = setting(
+        8 * MIB, _ROOM, "Values that take more are computed and not stored."
+    )
+    embedded_max_bytes: int = setting(1024 * MIB, _ROOM, "Size of the embedded store.")
+    dir: str | os.PathLike[str] | None = setting(
+        None,
+        Rule(
+            "None, or an absolute path",
+            lambda v: v is None or (isinstance(v, str | os.PathLike) and Path(v).is_absolute()),
+        ),
+        "Folder of the embedded store, the same for all processes of the project on a machine. None: a "
+        "private folder of the user under /tmp.",
+    )
+    serializer: str | type = setting(
+        "pickle",
+        Rule(
+            '"pickle", "json", or a class with dumps(value) -> bytes and loads(bytes), or the dotted path of one',
+            lambda v: (
+                isinstance(v, type)
+                or (isinstance(v, str) and (v in ("pickle", "json") or "." in v))
+            ),
+        ),
+        "How values that the core does not encode itself become bytes.",
+    )
+    compressor: str | None = setting(
+        None,
+        Rule(
+            f"None, {', '.join(_COMPRESSORS)} (zstd and lz4 need their packages)",
+            lambda v: v is None or v in _COMPRESSORS,
+        ),
+        "Compresses such values above a kilobyte, where it gains anything.",
+    )
+    secret: str | bytes | None = setting(
+        None,
+        Rule(
+            "None, or at least 16 characters",
+            lambda v: v is None or (isinstance(v, str | bytes) and len(v) >= 16),
+        ),
+        "Authenticates every entry before it is decoded. None: derived from SECRET_KEY.",
+    )
+    redis_timeout: float = setting(
+        0.25, _SECONDS, "Seconds that a call waits for the server before it does without."
+    )
+    uncachable_tables: tuple[str, ...] = setting(
+        (),
+        Rule(
+            "a list or tuple of table names",
+            lambda v: (
+                isinstance(v, list | tuple | set | frozenset)
+                and all(isinstance(name, str) for name in v)
+            ),
+        ),
+        "What has read one of these tables is not stored: tables that others write around Django.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """Something wrong with one setting. `kind` is unknown, value or later."""
+
+    kind: str
+    name: str
+    message: str
+    allowed: str
+
+
+def names() -> dict[str, dataclasses.Field[Any]]:
+    """Every setting by its full name."""
+    return {PREFIX + f.name.upper(): f for f in dataclasses.fields(Settings)}
+
+
+def problems() -> Iterator[Problem]:
+    """What is wrong with the values that the project has set."""
+    for name, field in names().items():
+        value = getattr(django_settings, name, field.default)
+        rule: Rule = field.metadata["rule"]
+        if _holds(rule.holds, value):
+            continue
+        later = _holds(rule.later, value)
+        # A secret is never repeated into logs.
+        shown = "its value" if name.endswith("SECRET") else repr(value)
+        trouble = "is not supported by this version" if later else "is not allowed"
+        yield Problem(
+            "later" if later else "value", name, f"{name}: {shown} {trouble}.", rule.allowed
+        )
+
+
+def _holds(test: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return bool(test(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+@functools.lru_cache(maxsize=1)
+def current() -> Settings:
+    """The settings in force.
+
+    Raises:
+        SettingError: A value is not allowed; the system checks list all such values.
+    """
+    for problem in problems():
+        raise SettingError(f"{problem.message} Allowed: {problem.allowed}.")
+    return Settings(
+        **{
+            field.name: getattr(django_settings, name)
+            for name, field in names().items()
+            if hasattr(django_settings, name)
+        }
+    )
+
+
+def forget(*, setting: str, **_: object) -> None:
+    """Read the settings again at the next use; receiver of `setting_changed`."""
+    if setting.startswith(PREFIX) or setting in ("SECRET_KEY", "BASE_DIR"):
+        current.cache_clear()
+
+
+def secret() -> bytes:
+    """32 bytes that authenticate entries: derived, so that no other use of SECRET_KEY shares them."""
+    given = current().secret
+    base = django_settings.SECRET_KEY if given is None else given
+    label = b"djsmartcache: authentication of entries, 1"
+    return hmac.new(
+        base.encode() if isinstance(base, str) else base, label, hashlib.sha256
+    ).digest()
+
+
+def namespace() -> str:
+    """The namespace as of this call.
+
+    Raises:
+        SettingError: The callable returned something else than text.
+    """
+    value = current().namespace
+    if isinstance(value, str):
+        return value
+    found = value()
+    if not isinstance(found, str):
+        raise SettingError(f"{PREFIX}NAMESPACE: {value!r} returned {found!r}. Allowed: text.")
+    return found
+
+
+def directory() -> str:
+    """Folder of the embedded store.
+
+    The default depends on nothing that differs between a service, a shell and a cron job of one user, as
+    XDG_RUNTIME_DIR, TMPDIR or the settings module do: processes that did not share it would not hear of
+    each other's changes. Projects are told apart by their secret and place.
+
+    Raises:
+        SettingError: The default folder exists and is another user's, or others may enter it.
+    """
+    given = current().dir
+    if given is not None:
+        return os.fspath(given)
+    module = getattr(django_settings, "SETTINGS_MODULE", None) or ""
+    place = str(getattr(django_settings, "BASE_DIR", "")) or module.partition(".")[0]
+    project = hmac.new(
+        secret(), place.encode("utf-8", "surrogateescape"), hashlib.sha256
+    ).hexdigest()
+    base = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()  # noqa: S108
+    folder = os.path.join(base, f"djsmartcache-{os.getuid()}")
+    _make_private(folder)
+    return os.path.join(folder, project[:16])
+
+
+def _make_private(folder: str) -> None:
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        found = os.lstat(folder)  # not stat: another user's symbolic link is not ours
+        private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+        if not private or found.st_uid != os.getuid():
+            raise SettingError(
+                f"{PREFIX}DIR: {folder} belongs to another user or others may enter it. "
+                "Set it to a folder of your own, or remove that one."
+            ) from None
+
+
+def load(dotted: str) -> Any:
+    """The object of a dotted path.
+
+    Raises:
+        SettingError: There is none.
+    """
+    module, _, attribute = dotted.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(f"{dotted!r} cannot be imported: {error}") from error
+
+
+def reference() -> str:
+    """docs/settings.md: every setting with its default, allowed values and meaning."""
+    lines = [
+        "# Settings",
+        "",
+        "| Setting | Default | Allowed | Meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, field in names().items():
+        rule: Rule = field.metadata["rule"]
+        cells = (f"`{name}`", f"`{field.default!r}`", rule.allowed, field.metadata["doc"])
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

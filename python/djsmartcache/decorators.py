@@ -1,0 +1,414 @@
+"""`@smart_cached`: functions, methods, coroutines and views whose results are kept until what they read changes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from types import MethodType
+from typing import Any, Final, TypeVar, cast, overload
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+
+from . import _core, computing, keys, process, views
+from .computing import DEFAULT, Counters, Job, Recipe, Ttl
+from .exceptions import KeyTemplateError, UnkeyableArgument
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MISSING: Final = object()
+
+Names = Iterable[str] | Callable[..., Iterable[str]]
+Vary = str | Callable[..., Any] | Iterable[str | Callable[..., Any]]
+
+_counters: dict[str, Counters] = {}
+
+
+@overload
+def smart_cached(function: F, /) -> F: ...
+@overload
+def smart_cached(
+    *,
+    key: str | Callable[..., str] | None = None,
+    ttl: Ttl = DEFAULT,
+    tags: Names = (),
+    depends_on: Any = (),
+    stale: float = 0,
+    lock: bool = True,
+    condition: Callable[[Any], bool] | None = None,
+    vary: Vary | None = None,
+    cache_none: bool = True,
+    cache_errors: bool = False,
+) -> Callable[[F], F]: ...
+
+
+def smart_cached(function: Any = None, /, **options: Any) -> Any:
+    """Cache the results of a function, method, coroutine function or view.
+
+    Args:
+        function: What to cache; absent, the decorator is returned.
+        key: A template of the key over the arguments, `"user:{user_id}:profile"`, or a callable of the
+            arguments that gives the key. Absent: made of the function's name and all arguments.
+        ttl: Seconds to keep a result, varied by SMARTCACHE_JITTER_PCT. None: until what it read changes.
+            0: not at all. Absent: SMARTCACHE_DEFAULT_TTL.
+        tags: Names for `invalidate_tags`, or a callable of the arguments that gives them.
+        depends_on: Models, querysets or instances whose change invalidates the result as well, or a
+            callable of the arguments that gives them.
+        stale: Seconds beyond `ttl` in which an old result is served while one caller makes a new one, and
+            when making it raises.
+        lock: Whether other processes wait for the one that computes.
+        condition: Called with a result: False keeps it from being stored.
+        vary: What else a result differs by: a callable of the arguments. Of a view, called with the request
+            and declaring what it reads; or `"user"`.
+        cache_none: Whether None is stored.
+        cache_errors: Whether a view's 404 and 410 are stored.
+
+    Returns:
+        A callable with the handles `invalidate`, `refresh`, `key`, `get`, `set`, `uncached` and `stats`; the
+        first six take the arguments of the function, and each but `key`, `uncached` and `stats` has a
+        form for tasks (`ainvalidate`).
+
+    Raises:
+        KeyTemplateError: `key` is malformed or names no argument.
+        TypeError: `function` cannot be cached (a generator, a class, a property), or an option is unknown.
+
+    *Consistency*: a hit that begins after a write to what was read has been committed contains that write,
+    see docs/consistency.md. Results are private copies.
+    *Cost*: a hit in the process' memory takes no I/O; another one trip to the store.
+    """
+    made = _Options(**options)
+    if function is None:
+        return functools.partial(_decorate, made)
+    if options:
+        raise TypeError(
+            "smart_cached takes options by keyword alone, before the function: smart_cached(ttl=60)(f)."
+        )
+    return _decorate(made, function)
+
+
+class _Options:
+    """The options of `smart_cached`, checked."""
+
+    def __init__(
+        self,
+        *,
+        key: str | Callable[..., str] | None = None,
+        ttl: Ttl = DEFAULT,
+        tags: Names = (),
+        depends_on: Any = (),
+        stale: float = 0,
+        lock: bool = True,
+        condition: Callable[[Any], bool] | None = None,
+        vary: Vary | None = None,
+        cache_none: bool = True,
+        cache_errors: bool = False,
+    ) -> None:
+        if not (key is None or isinstance(key, str) or callable(key)):
+            raise KeyTemplateError(
+                f"key={key!r}: a template, a callable of the arguments, or None."
+            )
+        computing.check_ttl(ttl)
+        if isinstance(stale, bool) or not isinstance(stale, int | float) or not stale >= 0:
+            raise TypeError(f"stale={stale!r}: seconds, 0 or more.")
+        if condition is not None and not callable(condition):
+            raise TypeError(f"condition={condition!r}: a callable of the result, or None.")
+        self.key = key
+        self.ttl = ttl
+        self.stale = float(stale)
+        self.lock = bool(lock)
+        self.condition = condition
+        self.cache_none = bool(cache_none)
+        self.cache_errors = bool(cache_errors)
+        self.tags: tuple[str, ...] | Callable[..., Any] = (
+            tags if callable(tags) else computing.check_tags(tags)
+        )
+        self.depends_on: tuple[Any, ...] | Callable[..., Any] = (
+            depends_on if _gives_things(depends_on) else _as_tuple(depends_on)
+        )
+        if vary is None:
+            self.vary: tuple[str | Callable[..., Any], ...] = ()
+        else:
+            self.vary = (vary,) if isinstance(vary, str) or callable(vary) else tuple(vary)
+        for each in self.vary:
+            if each != "user" and not callable(each):
+                raise TypeError(
+                    f'vary={vary!r}: "user", a callable of the arguments, or several of these.'
+                )
+
+    def recipe(self, name: str) -> Recipe:
+        # Counted by name: method_decorator decorates anew at every request.
+        counters = _counters.setdefault(name, Counters())
+        return Recipe(self.ttl, self.stale, self.lock, self.cache_none, self.condition, counters)
+
+    def tags_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
+        if callable(self.tags):
+            return computing.check_tags(self.tags(*args, **kwargs))
+        return self.tags
+
+    def things_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        if callable(self.depends_on):
+            return _as_tuple(self.depends_on(*args, **kwargs))
+        return self.depends_on
+
+
+def _gives_things(value: Any) -> bool:
+    # Model classes and managers are callable as well, and are what is depended on.
+    return inspect.isroutine(value) or isinstance(value, functools.partial)
+
+
+def _as_tuple(things: Any) -> tuple[Any, ...]:
+    return tuple(things) if isinstance(things, list | tuple | set | frozenset) else (things,)
+
+
+def _decorate(options: _Options, function: Any) -> Any:
+    if isinstance(function, classmethod):
+        return _CachedClassMethod(_decorate(options, function.__func__))
+    if isinstance(function, staticmethod):
+        return staticmethod(_decorate(options, function.__func__))
+    _check_kind(function)
+    return _Cached(options, function).callable
+
+
+class _CachedClassMethod(classmethod):  # type: ignore[type-arg]
+    """A classmethod whose handles know the class, which since Python 3.13 the builtin keeps to itself."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        cls = type(instance) if owner is None else owner
+        return self.__func__.__get__(cls, type(cls))
+
+
+def _check_kind(function: Any) -> None:
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner):
+        raise TypeError(
+            f"{inner!r} is a generator: it can be read once. Cache a function that returns a list."
+        )
+    if isinstance(function, property | functools.cached_property) or hasattr(function, "fget"):
+        raise TypeError(
+            "Put smart_cached on the function below the property: @property, then @smart_cached."
+        )
+    if inspect.isclass(function):
+        raise TypeError(
+            f"{function!r} is a class: cache a function, or use method_decorator for a view."
+        )
+    if not callable(function):
+        raise TypeError(f"{function!r} cannot be called: smart_cached caches the results of calls.")
+
+
+class _Cached:
+    """A decorated function: how its calls become jobs, and the handles."""
+
+    def __init__(self, options: _Options, function: Callable[..., Any]) -> None:
+        self.options = options
+        self.function = function
+        self.name = keys.full_name(function)
+        self.recipe = options.recipe(self.name)
+        self.is_async = iscoroutinefunction(function) or iscoroutinefunction(
+            getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
+        )
+        template = options.key if isinstance(options.key, str) else None
+        named = self.name if template is not None or options.key is None else None
+        self.plan = None if named is None else keys.plan(function, template, name=named)
+        self.callable = self._make_callable()
+
+    def _make_callable(self) -> Any:
+        slow = self._aslow if self.is_async else self._slow
+        made: Any
+        if self.plan is not None and not any(map(callable, self.options.vary)):
+            made = _core.CachedFunction(
+                self.plan, slow, prefix=keys.prefix, coroutine=self.is_async
+            )
+            self._full_key = functools.partial(_core.CachedFunction.key, made)
+        else:
+            made = _KeyedByCallable(self._called_key, slow)
+            self._full_key = made.full_key
+        functools.update_wrapper(made, self.function)
+        if self.is_async:
+            markcoroutinefunction(made)
+        for name in ("invalidate", "refresh", "key", "get", "set", "uncached", "stats"):
+            made.__dict__[name] = getattr(self, name)
+        for name in ("ainvalidate", "arefresh", "aget", "aset"):
+            made.__dict__[name] = getattr(self, name)
+        return made
+
+    def _called_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, int]:
+        """The key where Python has a say in it: `key=` or `vary=` is a callable."""
+        varying = [vary for vary in self.options.vary if callable(vary)]
+        if self.plan is not None:
+            key, identity = self.plan.key(args, kwargs)
+        else:
+            made = cast("Callable[..., str]", self.options.key)(*args, **kwargs)
+            raw = keys.check_text(made, f"the key of {self.name}").encode("utf-8", "surrogatepass")
+            key, identity = keys.shorten(raw), 0
+        if varying and views.request_in(args) is None:
+            values = tuple(vary(*args, **kwargs) for vary in varying)
+            text, mark = keys.identify("vary", values, function=self.name)
+            key, identity = keys.shorten(key + b"|" + text, made=True), identity ^ mark
+        return keys.prefix() + key, identity
+
+    # --- calls
+
+    def _slow(
+        self, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        request = views.request_in(args)
+        if request is not None:
+            return self._view(request, key, identity, args, kwargs).respond()
+        return computing.obtain(self._job(key, identity, args, kwargs))
+
+    async def _aslow(
+        self, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        request = views.request_in(args)
+        if request is not None:
+            return await self._view(request, key, identity, args, kwargs).arespond()
+        return await computing.aobtain(self._job(key, identity, args, kwargs))
+
+    def _job(self, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
+        if self.options.key is None:
+            _refuse_placeholders(self.name, args, kwargs)
+        if "user" in self.options.vary:
+            raise TypeError(
+                f'{self.name}: vary="user" is for views; give a callable of the arguments.'
+            )
+        return Job(
+            key,
+            identity,
+            functools.partial(self.function, *args, **kwargs),
+            self.recipe,
+            self.options.tags_of(args, kwargs),
+            self.options.things_of(args, kwargs),
+        )
+
+    def _view(
+        self, request: Any, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> views.CachedView:
+        job = Job(
+            key,
+            identity,
+            functools.partial(self.function, *args, **kwargs),
+            self.recipe,
+            self.options.tags_of(args, kwargs),
+            self.options.things_of(args, kwargs),
+        )
+        return views.CachedView(
+            request,
+            args,
+            kwargs,
+            job,
+            vary=self.options.vary,
+            cache_errors=self.options.cache_errors,
+        )
+
+    def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, int]:
+        key, identity = self._full_key(args, kwargs)
+        request = views.request_in(args)
+        if request is not None:
+            view = self._view(request, key, identity, args, kwargs)
+            return view.base_key()
+        if self.options.key is None:
+            _refuse_placeholders(self.name, args, kwargs)
+        return key, identity
+
+    # --- handles
+
+    def key(self, *args: Any, **kwargs: Any) -> str:
+        """The key of a call, as `cache_get` and its kin take it."""
+        key, _ = self._key_of(args, kwargs)
+        return keys.Key(key[len(keys.prefix()) :].decode("utf-8", "surrogatepass"))
+
+    def invalidate(self, *args: Any, **kwargs: Any) -> bool:
+        """Drop the result of a call, at once, and what was made from it; whether there was one."""
+        key, _ = self._key_of(args, kwargs)
+        return computing.delete([key]) > 0
+
+    async def ainvalidate(self, *args: Any, **kwargs: Any) -> bool:
+        return await process.run(self.invalidate, *args, **kwargs)
+
+    def get(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
+        """What is cached for a call, else `default`. Computes nothing."""
+        key, identity = self._key_of(args, kwargs)
+        return computing.read(key, default, identity)
+
+    async def aget(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
+        return await process.run(self.get, *args, default=default, **kwargs)
+
+    def set(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
+        """Store `value` for a call. It depends on the declared tags alone. False: the store is down."""
+        if value is _MISSING:
+            raise TypeError("set(..., value=) needs the value.")
+        key, _ = self._key_of(args, kwargs)
+        tags = self.options.tags_of(args, kwargs)
+        return computing.write(key, value, self.recipe.lifetime(), tags)
+
+    async def aset(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
+        return await process.run(self.set, *args, value=value, **kwargs)
+
+    def refresh(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute and store anew even if what is cached is fresh; gives the new result."""
+        if self.is_async:
+            return self.arefresh(*args, **kwargs)
+        self.invalidate(*args, **kwargs)
+        return self.callable(*args, **kwargs)
+
+    async def arefresh(self, *args: Any, **kwargs: Any) -> Any:
+        await self.ainvalidate(*args, **kwargs)
+        result = self.callable(*args, **kwargs)
+        return await cast("Awaitable[Any]", result) if self.is_async else result
+
+    def uncached(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself: the cache is neither read nor stored to."""
+        return self.function(*args, **kwargs)
+
+    def stats(self, *_: Any) -> dict[str, int]:
+        """Counters of this process, approximately: hits, stale_hits, misses, bypasses, errors, stored, not_stored."""
+        counters = self.recipe.counters
+        counted = {name: getattr(counters, name) for name in counters.__slots__}
+        counted["hits"] += int(getattr(self.callable, "hits", 0))
+        return counted
+
+
+def _refuse_placeholders(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    for value in (*args, *kwargs.values()):
+        if keys.is_view_part(value):
+            raise UnkeyableArgument(
+                f"{name}: a {type(value).__qualname__} has no stable identity, except the request that is "
+                "the first argument of a view. Give smart_cached a key= that leaves it out."
+            )
+
+
+class _KeyedByCallable:
+    """As the core's CachedFunction, where Python makes the key."""
+
+    def __init__(
+        self,
+        full_key: Callable[[tuple[Any, ...], dict[str, Any]], tuple[bytes, int]],
+        slow: Callable[..., Any],
+    ) -> None:
+        self.full_key = full_key
+        self.slow = slow
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        key, identity = self.full_key(args, kwargs)
+        return self.slow(key, identity, args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else _BoundToInstance(self, instance)
+
+
+class _BoundToInstance:
+    """A method: the handles have the instance bound as well."""
+
+    def __init__(self, function: _KeyedByCallable, instance: Any) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.__func__, name)
+        if isinstance(found, MethodType) and isinstance(found.__self__, _Cached):
+            return functools.partial(found, self.__self__)
+        return found

@@ -1,0 +1,526 @@
+"""How calls, instances and the user's own key texts become keys.
+
+The core renders plain arguments; what it does not know comes to `identify` here. Renderings are injective and
+keep types apart. Every key in the store begins with `prefix()`.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import hashlib
+import inspect
+import ipaddress
+import pathlib
+import pickle
+import re
+import secrets
+import string
+import uuid
+import zoneinfo
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Literal
+
+from django.apps import apps
+from django.db import connections, models
+from django.http import HttpRequest, QueryDict
+from django.utils.functional import LazyObject, Promise
+from django.views import View
+
+from . import _core, conf
+from .exceptions import InvalidKey, KeyTemplateError, UnkeyableArgument
+
+REQUEST: Final = b"request<>"
+VIEW: Final = b"view<>"
+Step = tuple[Literal["attr", "item"], str | int]
+Template = Sequence[str | tuple[str, Sequence[Step]]]
+
+_FIELD: Final = re.compile(r"(?P<root>[^.\[\]]+)(?P<path>(?:\.[^.\[\]]+|\[[^\[\]]+\])*)")
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|\[([^\[\]]+)\]")
+# As ShortenKey of the core, so that a template key and the same text given by hand are one.
+_LONGEST: Final = 200
+_READABLE: Final = 120
+_SHORTENED: Final = re.compile(rb"~[0-9a-f]{32}\Z")
+
+
+class Key(str):
+    """A key as the core made it: used as it is, not shortened again."""
+
+    __slots__ = ()
+
+
+# --- keys of calls
+
+
+def plan(
+    function: Callable[..., Any], template: str | None, *, name: str | None = None
+) -> _core.KeyPlan:
+    """Compile how calls of `function` become keys.
+
+    Raises:
+        KeyTemplateError: The template is malformed or names no argument.
+        TypeError: `function` has no name to make keys of, and no template is given.
+    """
+    literal = name or full_name(function)
+    if template is None and "<lambda>" in literal:
+        raise TypeError("lambdas of one module share a name: give smart_cached a key=.")
+    parameters = _parameters(function)
+    of = functools.partial(_names_of, parameters)
+    positional = of(inspect.Parameter.POSITIONAL_ONLY)
+    either = positional + of(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    keyword_only = of(inspect.Parameter.KEYWORD_ONLY)
+    varargs = next(iter(of(inspect.Parameter.VAR_POSITIONAL)), None)
+    varkw = next(iter(of(inspect.Parameter.VAR_KEYWORD)), None)
+    fields = None if template is None else parse(template)
+    known = [*either, *keyword_only, *filter(None, (varargs, varkw))]
+    for field in fields or ():
+        if not isinstance(field, str) and field[0] not in known:
+            raise KeyTemplateError(
+                f"key={template!r} names {field[0]!r}, which is no argument of {literal}; "
+                f"it has: {', '.join(known) or 'none'}."
+            )
+    return _core.KeyPlan(
+        either,
+        positional=len(positional),
+        keyword_only=keyword_only,
+        varargs=varargs,
+        varkw=varkw,
+        defaults={p.name: p.default for p in parameters if p.default is not p.empty},
+        skip_first=False,
+        literal=literal,
+        template=fields,
+        identify=functools.partial(identify, function=literal),
+    )
+
+
+def full_name(function: Callable[..., Any]) -> str:
+    """Module and qualified name; of a callable object, those of its class."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    if isinstance(function, functools.partial):
+        # method_decorator hands over a partial that claims to be the unbound method: look at what is called.
+        function = functools.partial(function.func, *function.args, **function.keywords)
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:  # a builtin that does not tell
+        rest = inspect.Parameter
+        return [rest("args", rest.VAR_POSITIONAL), rest("kwargs", rest.VAR_KEYWORD)]
+
+
+def _names_of(parameters: Iterable[inspect.Parameter], kind: Any) -> list[str]:
+    return [p.name for p in parameters if p.kind is kind]
+
+
+def parse(template: str) -> Template:
+    """Split a key template into literals and fields.
+
+    Raises:
+        KeyTemplateError: It is empty or malformed, or a field has no name, a conversion or a format.
+    """
+    if not isinstance(template, str) or not template:
+        raise KeyTemplateError(f"key={template!r}: a key template is text that is not empty.")
+    made: list[str | tuple[str, Sequence[Step]]] = []
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise KeyTemplateError(f"key={template!r}: {error}.") from error
+    for literal, field, spec, conversion in parts:
+        if literal:
+            made.append(literal)
+        if field is None:
+            continue
+        if conversion or spec:
+            raise KeyTemplateError(
+                f"key={template!r}: {field!r} has a conversion or format, which could make different "
+                "arguments look alike."
+            )
+        found = _FIELD.fullmatch(field)
+        if not found or not found["root"].isidentifier():
+            raise KeyTemplateError(f"key={template!r}: {{{field}}} does not name an argument.")
+        steps: list[Step] = []
+        for attribute, item in _STEP.findall(found["path"]):
+            if attribute:
+                steps.append(("attr", attribute))
+            else:
+                steps.append(("item", int(item) if item.isdecimal() else item))
+        made.append((found["root"], steps))
+    return made
+
+
+# --- what the core does not render itself
+
+
+def identify(name: str, value: Any, *, function: str = "") -> tuple[bytes, int]:
+    """Text and fingerprint of an argument of a type that the core does not know.
+
+    Raises:
+        UnkeyableArgument: It has no stable identity.
+    """
+    value = _unwrapped(value)
+    if isinstance(value, models.Model):
+        return _instance(name, value, function), fingerprint(value)
+    if isinstance(value, HttpRequest) or is_wrapped_request(value):
+        return REQUEST, 0
+    if isinstance(value, View):
+        return VIEW, 0
+    try:
+        return render(value), 0
+    except _Unkeyable as found:
+        raise UnkeyableArgument(
+            f"{function or 'the function'}: argument {name!r} has no stable identity, because of a "
+            f"{_type_name(type(found.value))} in it. Give smart_cached a key= that leaves it out or names a "
+            "part of it, such as key='x:{" + name + ".id}'."
+        ) from None
+
+
+class _Unkeyable(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def is_wrapped_request(value: Any) -> bool:
+    """Whether it is a request around Django's, as REST framework makes them."""
+    return isinstance(getattr(value, "__dict__", {}).get("_request"), HttpRequest)
+
+
+def is_view_part(value: Any) -> bool:
+    """Whether it is a request or a class-based view, which are keyable inside of a view's call alone."""
+    return isinstance(value, HttpRequest | View) or is_wrapped_request(value)
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, LazyObject) or type(value).__name__ == "SimpleLazyObject":
+        value.__class__  # noqa: B018 - evaluates it
+        return value._wrapped
+    return value
+
+
+def _instance(name: str, value: models.Model, function: str) -> bytes:
+    if not _saved(value):
+        raise UnkeyableArgument(
+            f"{function or 'the function'}: argument {name!r} is a {value._meta.label} that has not been "
+            "saved: it has no primary key to be known by."
+        )
+    return f"{value._meta.label}#".encode() + render(value.pk)
+
+
+def _saved(value: models.Model) -> bool:
+    key = value.pk
+    return not (None in key if isinstance(key, tuple) else key is None)
+
+
+def render(value: Any) -> bytes:
+    """Typed, injective text of a value."""
+    cls = type(value)
+    if cls in _PLAIN:
+        return _core.encode_text(value)
+    made = _CONTAINERS.get(cls)
+    if made is not None:
+        return made(value)
+    if isinstance(value, LazyObject):
+        return render(_unwrapped(value))
+    if isinstance(value, models.Model):
+        if not _saved(value):
+            raise _Unkeyable(value)
+        # Inside another value: what it was loaded with is part of the text.
+        text = f"{value._meta.label}#".encode() + render(value.pk)
+        return text + b"@%016x" % fingerprint(value)
+    if isinstance(value, Promise):
+        return render(str(value))
+    if isinstance(value, enum.Enum):
+        return _typed("enum", _core.encode_text(_type_name(cls)), _enum_name(value))
+    if isinstance(value, type):
+        return _typed("class", _core.encode_text(_type_name(value)))
+    for base, parts in _LEAVES:
+        if isinstance(value, base):
+            return _of(cls, base, parts(value))
+    if dataclasses.is_dataclass(value):
+        if not cls.__dataclass_params__.frozen:
+            raise _Unkeyable(value)
+        fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
+        return _typed("dataclass", _core.encode_text(_type_name(cls)), _items(fields))
+    for base, plain in _SUBCLASSED:
+        if isinstance(value, base):
+            if getattr(value, "__dict__", None) and cls is not QueryDict:
+                break  # it holds more than its base shows
+            return _typed("of", _core.encode_text(_type_name(cls)), render(plain(value)))
+    raise _Unkeyable(value)
+
+
+def _typed(kind: str, *parts: bytes) -> bytes:
+    return kind.encode() + b"<" + b",".join(parts) + b">"
+
+
+def _of(cls: type, base: type, parts: tuple[Any, ...]) -> bytes:
+    # The class beside a well-known base: a subclass may behave differently.
+    name = [] if cls is base else [_core.encode_text(_type_name(cls))]
+    return _typed(base.__name__, *name, *(render(part) for part in parts))
+
+
+def _type_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _enum_name(value: enum.Enum) -> bytes:
+    # A combination of flags may have no name.
+    return render(value.name) if value.name is not None else render(value.value)
+
+
+def _items(pairs: Iterable[tuple[Any, Any]]) -> bytes:
+    return b"{" + b",".join(sorted(render(k) + b"=" + render(v) for k, v in pairs)) + b"}"
+
+
+def _zone(tz: datetime.tzinfo | None) -> Any:
+    if tz is None:
+        return None
+    if isinstance(tz, datetime.timezone):
+        return repr(tz)
+    if isinstance(tz, zoneinfo.ZoneInfo) and tz.key is not None:
+        return tz.key
+    named = getattr(tz, "zone", None)  # pytz
+    if isinstance(named, str):
+        return named
+    raise _Unkeyable(tz)
+
+
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, type(None)})
+_CONTAINERS: Final[dict[type, Callable[[Any], bytes]]] = {
+    tuple: lambda v: b"(" + b",".join(map(render, v)) + b")",
+    list: lambda v: b"[" + b",".join(map(render, v)) + b"]",
+    dict: lambda v: _items(v.items()),
+    set: lambda v: b"{|" + b",".join(sorted(map(render, v))) + b"|}",
+    frozenset: lambda v: b"f{|" + b",".join(sorted(map(render, v))) + b"|}",
+}
+_Address = (
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Network,
+)
+# datetime before date, of which it is a subclass. Leading zeros, scale and zone are kept: they show.
+_LEAVES: Final[tuple[tuple[type, Callable[[Any], tuple[Any, ...]]], ...]] = (
+    (datetime.datetime, lambda v: (v.replace(tzinfo=None).isoformat(), v.fold, _zone(v.tzinfo))),
+    (datetime.date, lambda v: (v.isoformat(),)),
+    (datetime.time, lambda v: (v.replace(tzinfo=None).isoformat(), v.fold, _zone(v.tzinfo))),
+    (datetime.timedelta, lambda v: (v.days, v.seconds, v.microseconds)),
+    (datetime.tzinfo, lambda v: (_zone(v),)),
+    (decimal.Decimal, lambda v: (str(v),)),
+    (fractions.Fraction, lambda v: (v.numerator, v.denominator)),
+    (uuid.UUID, lambda v: (v.hex,)),
+    (pathlib.PurePath, lambda v: (str(v),)),
+    (range, lambda v: (v.start, v.stop, v.step)),
+    (complex, lambda v: (v.real, v.imag)),
+    (bytearray, lambda v: (bytes(v),)),
+    *((address, lambda v: (str(v), getattr(v, "scope_id", None))) for address in _Address),
+)
+# The plain value inside an instance of a subclass, around whatever the subclass overrides.
+_SUBCLASSED: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (bytes, lambda v: b"".join((v,))),
+    (tuple, lambda v: tuple(tuple.__iter__(v))),
+    (list, lambda v: list(list.__iter__(v))),
+    (collections.OrderedDict, lambda v: list(v.items())),
+    (dict, lambda v: dict(dict.items(v))),
+    (frozenset, lambda v: set(frozenset.__iter__(v))),
+    (set, lambda v: set(set.__iter__(v))),
+    (collections.deque, list),
+)
+
+
+def fingerprint(instance: models.Model) -> int:
+    """64-bit hash of all that is loaded in an instance: its fields, annotations and loaded relations.
+
+    What has been loaded will be used without asking the database again, so it tells old from new.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    _feed(digest, instance, set())
+    return int.from_bytes(digest.digest(), "little") or 1
+
+
+def _feed(digest: hashlib.blake2b, instance: models.Model, seen: set[int]) -> None:
+    if id(instance) in seen:
+        digest.update(b"^")
+        return
+    seen.add(id(instance))
+    state = instance.__dict__
+    fields = {f.attname for f in instance._meta.concrete_fields}
+    for name, value in state.items():
+        if name == "_state":
+            continue
+        if name in fields:
+            digest.update(name.encode() + b"=" + _content(value) + b";")
+        elif name == "_prefetched_objects_cache":
+            _feed_related(digest, value, seen)
+        else:
+            digest.update(name.encode() + b":" + _content(value, optional=True) + b";")
+    _feed_related(digest, instance._state.fields_cache, seen)
+
+
+def _feed_related(digest: hashlib.blake2b, related: dict[str, Any], seen: set[int]) -> None:
+    for name, value in related.items():
+        digest.update(b">" + name.encode())
+        loaded = (
+            [value] if isinstance(value, models.Model) else getattr(value, "_result_cache", None)
+        )
+        for one in loaded or ():
+            if isinstance(one, models.Model):
+                _feed(digest, one, seen)
+            else:
+                digest.update(_content(one, optional=True))
+
+
+def _content(value: Any, *, optional: bool = False) -> bytes:
+    """Bytes that differ where values differ. `optional`: nothing for what has no such bytes."""
+    try:
+        return b"" if optional and isinstance(value, models.Model) else render(value)
+    except _Unkeyable:
+        pass
+    if optional:
+        return b""
+    named = getattr(value, "name", None)  # a FieldFile drags its instance and storage along
+    if hasattr(value, "storage") and (named is None or isinstance(named, str)):
+        return render(named)
+    try:
+        return pickle.dumps(value, protocol=5)
+    except Exception:
+        return repr(value).encode("utf-8", "surrogatepass")
+
+
+# --- keys given by hand
+
+
+def encode(key: str) -> bytes:
+    """The key in the store for a key that the user gives as text.
+
+    Raises:
+        InvalidKey: It is not text, is empty, or begins with NUL.
+    """
+    if isinstance(key, Key):
+        return prefix() + key.encode("utf-8", "surrogatepass")
+    return prefix() + shorten(check_text(key, "a key").encode("utf-8", "surrogatepass"))
+
+
+def check_text(text: Any, what: str) -> str:
+    """Give `text` back if it can name something.
+
+    Raises:
+        InvalidKey: It is not text, is empty, or begins with NUL, which the package's own keys do.
+    """
+    if not isinstance(text, str):
+        raise InvalidKey(f"{what} is text, not {type(text).__name__}: {text!r}.")
+    if not text or text[0] == "\0":
+        raise InvalidKey(f"{what} is not empty and does not begin with NUL: {text!r}.")
+    return text
+
+
+def shorten(key: bytes, made: bool = False) -> bytes:
+    """Replace a key beyond 200 bytes by its beginning and a hash of the whole.
+
+    So is one that looks like a shortened key, unless the core `made` it: nobody can spell another's key.
+    """
+    if len(key) <= _LONGEST and (made or not _SHORTENED.search(key)):
+        return key
+    kept = min(_READABLE, len(key) - 1)
+    while kept and key[kept] & 0xC0 == 0x80:  # not in the middle of a character
+        kept -= 1
+    return key[:kept] + b"~" + hashlib.sha256(key).hexdigest()[:32].encode()
+
+
+# --- the prefix
+
+
+def prefix() -> bytes:
+    """What every key begins with: namespace, model definitions, test database. Usually nothing."""
+    fixed = _fixed_prefix()
+    return fixed if fixed is not None else _prefix_of(conf.namespace())
+
+
+@functools.lru_cache(maxsize=1)
+def _fixed_prefix() -> bytes | None:
+    namespace = conf.current().namespace
+    return None if callable(namespace) else _prefix_of(namespace)
+
+
+def _prefix_of(namespace: str) -> bytes:
+    settings = conf.current()
+    parts = []
+    if settings.namespace != "":
+        parts.append(_core.encode_text(namespace))
+    if settings.validate_schema and apps.models_ready:
+        parts.append(b"schema-" + schema())
+    if _run:
+        parts.append(b"test-" + _run)
+    return b"<" + b",".join(parts) + b">" if parts else b""
+
+
+@functools.lru_cache(maxsize=4)
+def _schema(state: int) -> bytes:
+    digest = hashlib.sha256()
+    for model in sorted(apps.get_models(include_auto_created=True), key=lambda m: m._meta.label):
+        digest.update(f"{model._meta.label}|{model._meta.db_table}\n".encode())
+        for field in sorted(model._meta.local_fields, key=lambda f: f.attname):
+            _, path, args, kwargs = field.deconstruct()
+            options = sorted((k, repr(v)) for k, v in kwargs.items() if k in _SHAPE)
+            digest.update(f"{field.attname}|{field.column}|{path}|{args!r}|{options}\n".encode())
+    return digest.hexdigest()[:16].encode()
+
+
+# Options that change what is stored or loaded; help texts, validators and choices do not.
+_SHAPE: Final = frozenset(
+    {
+        "db_column",
+        "decimal_places",
+        "max_digits",
+        "max_length",
+        "null",
+        "primary_key",
+        "to",
+        "unique",
+    }
+)
+
+
+def schema() -> bytes:
+    """Fingerprint of all installed models' definitions."""
+    return _schema(hash(tuple(apps.all_models)) ^ id(apps.app_configs))
+
+
+_run = b""
+_names: dict[str, str] = {}
+
+
+def remember_databases() -> None:
+    """Note the databases of the project, to tell a test run's databases from them."""
+    for alias in connections:
+        _names[alias] = str(connections[alias].settings_dict.get("NAME") or "")
+
+
+def notice_database(*, connection: Any, **_: object) -> None:
+    """Receiver of `connection_created`: keep what a test run caches apart from all else.
+
+    A test database has another name than the project's, or is in memory. Entries outlive it, and it comes
+    again under the same name with other rows, so each run has keys of its own.
+    """
+    global _run
+    name = str(connection.settings_dict.get("NAME") or "")
+    known = _names.get(connection.alias)
+    in_memory = connection.vendor == "sqlite" and (name == ":memory:" or "mode=memory" in name)
+    if not _run and (in_memory or (known is not None and name != known)):
+        _run = secrets.token_hex(8).encode()
+        _fixed_prefix.cache_clear()
+
+
+def forget(**_: object) -> None:
+    """Make the prefix again at the next use; receiver of `setting_changed`."""
+    _fixed_prefix.cache_clear()
+    _schema.cache_clear()

@@ -1,0 +1,168 @@
+"""The core of this process: made from the settings, made anew when they change, told of forks.
+
+Also the threads in which asynchronous callers wait for the store. All functions are safe in any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from django.apps import apps
+from django.db import models
+
+from . import _core, conf, keys, serializers
+from .exceptions import SettingError
+
+T = TypeVar("T")
+THREADS: Final = 16  # they wait for the store, they do not compute
+
+_lock = threading.Lock()
+_parameters: dict[str, Any] | None = None
+_executor: ThreadPoolExecutor | None = None
+_fork_hooked = False
+
+
+def cache() -> _core.Cache:
+    """The cache of this process, made at the first call.
+
+    Raises:
+        SettingError: A setting is not allowed.
+    """
+    return _core.current() or configure()
+
+
+def configure() -> _core.Cache:
+    """Make the core fit the settings; keeps it, and all it holds, when nothing that it is made from changed.
+
+    Raises:
+        SettingError: A setting is not allowed.
+    """
+    global _parameters
+    wanted = _wanted()
+    with _lock:
+        present = _core.current()
+        if present is None or wanted != _parameters:
+            try:
+                present = _core.configure(
+                    **wanted,
+                    dumps=serializers.dumps,
+                    loads=serializers.loads,
+                    model_of=apps.get_model,
+                    label_of=label_of,
+                )
+            except ValueError as error:
+                raise SettingError(f"SMARTCACHE_REDIS_URL: {error}") from error
+            _parameters = wanted
+        _hook_forks()
+    _core.enable(conf.current().enabled)
+    return present
+
+
+def _wanted() -> dict[str, Any]:
+    settings = conf.current()
+    return {
+        "url": settings.redis_url,
+        "directory": conf.directory() if settings.redis_url is None else "",
+        "prefix": settings.key_prefix,
+        "secret": conf.secret(),
+        "local_max_bytes": int(settings.local_max_bytes),
+        "max_payload_bytes": int(settings.max_payload_bytes),
+        "use_lock": settings.use_redis_lock,
+        "lock_timeout": float(settings.lock_timeout),
+        "channel": settings.pubsub_channel,
+        "start_listener": settings.start_listener,
+        "redis_timeout": float(settings.redis_timeout),
+        "jitter": float(settings.jitter_pct),
+        "embedded_max_bytes": int(settings.embedded_max_bytes),
+    }
+
+
+def follow_settings(*, setting: str, **_: object) -> None:
+    """Receiver of `setting_changed`, after those that forget settings.
+
+    A value that is not allowed leaves the core as it was: writers must be able to go on invalidating.
+    """
+    if _core.current() is not None and (
+        setting.startswith(conf.PREFIX) or setting in ("SECRET_KEY", "BASE_DIR")
+    ):
+        try:
+            configure()
+        except SettingError:
+            return
+
+
+def close() -> None:
+    """Stop threads and drop connections; the next use starts them again."""
+    global _executor
+    with _lock:
+        _core.close()
+        if _executor is not None:
+            _executor.shutdown(wait=False)
+            _executor = None
+
+
+def label_of(cls: type) -> str | None:
+    """The label of a model class whose instances are their fields and nothing more, else None."""
+    if not issubclass(cls, models.Model):
+        return None
+    options = getattr(cls, "_meta", None)
+    if options is None or options.abstract:
+        return None
+    for name in _OWN_MAKING:
+        if getattr(cls, name) is not getattr(models.Model, name, None):
+            return None
+    if cls.from_db.__func__ is not models.Model.from_db.__func__:  # type: ignore[attr-defined]
+        return None
+    try:
+        known = apps.get_model(options.label) is cls
+    except LookupError:
+        return None
+    return options.label if known else None
+
+
+# What a class overrides to have a hand in how its instances are made or copied.
+_OWN_MAKING: Final = (
+    "__init__",
+    "__new__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__getstate__",
+    "__setstate__",
+)
+
+
+def _hook_forks() -> None:
+    global _fork_hooked
+    if not _fork_hooked:
+        _fork_hooked = True
+        os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    global _lock, _executor
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    _executor = None  # its threads are the parent's
+    _core.after_fork()
+
+
+async def run(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call what may wait for the store, in a thread, with the context of this task."""
+    context = contextvars.copy_context()
+    call = functools.partial(context.run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(executor(), call)
+
+
+def executor() -> ThreadPoolExecutor:
+    """The threads in which calls wait for the store: their own, so that no other work can starve them."""
+    global _executor
+    with _lock:
+        if _executor is None:
+            _executor = ThreadPoolExecutor(THREADS, thread_name_prefix="smartcache")
+        return _executor
