@@ -45,6 +45,7 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
                                 .sharded_channels = false,
                                 .token_ttl = options.token_ttl,
                                 .timeout = options.redis_timeout,
+                                .token_ttls = options.start_listener && options.local_max_bytes > 0,
                                 .description = redis::Describe(url)},
       servers, peers, clock);
   if (!options.start_listener) return parts;

@@ -41,7 +41,9 @@ void Batch::StartScript(unsigned bucket, const Script& script, std::size_t keys,
 }
 
 void Batch::Arg(std::string_view a, std::string_view b, std::string_view c) {
-  AppendHeader(bytes_, '$', a.size() + b.size() + c.size());
+  const std::size_t size = a.size() + b.size() + c.size();
+  if (size > kBytesKept) bytes_.reserve(bytes_.size() + size + kBytesKept);  // grow once
+  AppendHeader(bytes_, '$', size);
   bytes_ += a;
   bytes_ += b;
   bytes_ += c;

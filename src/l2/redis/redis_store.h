@@ -5,6 +5,8 @@
 // Atomicity: what store.h asks to be atomic is one Lua script within one bucket. Tokens are decimal
 // text, which Redis keeps as integers without memory of their own.
 //
+// Methods are in redis_store.cpp (entries), redis_store_tokens.cpp and redis_store_locks.cpp.
+//
 // Clear scans for the keys of the prefix and deletes them. SCAN returns every key that is there
 // throughout, so all that was stored before Clear began is gone when it returns. What a computation
 // begun before stores meanwhile is unreadable: its vector holds its key's token, which was there
@@ -31,7 +33,8 @@ class RedisStore final : public Store {
     std::string channel;
     bool sharded_channels = false;  // one for each bucket, as a cluster wants it
     Duration token_ttl{};
-    Duration timeout{};  // of one step of Clear
+    Duration timeout{};      // of one step of Clear
+    bool token_ttls = true;  // read with the tokens; what is kept nowhere needs none
     std::string description;
   };
   RedisStore(Config config, std::shared_ptr<Servers> servers, std::shared_ptr<Peers> peers,

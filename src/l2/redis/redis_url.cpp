@@ -184,11 +184,11 @@ Result<RedisUrl> ParseRedisUrl(std::string_view text) {
     authority = authority.substr(at + 1);
   }
   if (unix_socket) {
-    auto decoded = Decode(path);
-    if (!authority.empty() || !decoded || decoded->empty()) {
+    auto decoded = Decode(slash == rest.npos ? std::string_view() : rest.substr(slash));
+    if (!authority.empty() || !decoded || decoded->size() < 2) {
       return Bad("a unix socket needs an absolute path (three slashes: unix:///run/redis.sock)");
     }
-    url.endpoints.push_back({.host = {}, .port = 0, .path = "/" + *decoded});
+    url.endpoints.push_back({.host = {}, .port = 0, .path = *std::move(decoded)});
   } else {
     const int port = url.topology == Topology::kSentinel ? kDefaultSentinelPort : kDefaultPort;
     if (authority.ends_with(',')) return Bad("an empty host");
@@ -215,13 +215,18 @@ Result<RedisUrl> ParseRedisUrl(std::string_view text) {
 std::string ToString(const Endpoint& endpoint) {
   if (!endpoint.path.empty()) return endpoint.path;
   const bool v6 = endpoint.host.find(':') != std::string::npos;
-  return (v6 ? "[" + endpoint.host + "]" : endpoint.host) + ":" + std::to_string(endpoint.port);
+  std::string text = v6 ? "[" : "";
+  text += endpoint.host;
+  text += v6 ? "]:" : ":";
+  text += std::to_string(endpoint.port);
+  return text;
 }
 
 std::string Describe(const RedisUrl& url) {
   std::string hosts;
   for (const Endpoint& endpoint : url.endpoints) {
-    hosts += (hosts.empty() ? "" : ",") + ToString(endpoint);
+    if (!hosts.empty()) hosts += ',';
+    hosts += ToString(endpoint);
   }
   const std::string database = std::to_string(url.database);
   switch (url.topology) {
