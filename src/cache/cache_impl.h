@@ -63,6 +63,7 @@ class CacheImpl final : public Cache,
   std::string Describe() const override { return store_->Describe(); }
   LocalUse local_use() const override;
   bool trusted() const override;
+  bool available() const override;
 
   // Called by ~Lead.
   void AbandonState(Lead::State& state, bool retry);

@@ -59,6 +59,10 @@ Cache::LocalUse CacheImpl::local_use() const {
 
 bool CacheImpl::trusted() const { return pending_.empty() && Usable(TrustAt(), clock_.Now()); }
 
+bool CacheImpl::available() const {
+  return !closed_.load(std::memory_order_acquire) && store_->Available();
+}
+
 void CacheImpl::OnConnected(std::uint64_t epoch) {
   epoch_.store(epoch, std::memory_order_relaxed);
   trust_.Fence();
