@@ -90,7 +90,10 @@ Status Control::Create(const std::string& path, const Layout& layout) {
 
 Result<std::unique_ptr<Control>> Control::Open(const std::string& path) {
   const int file = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-  if (file < 0) return errno == ENOENT ? Corrupt("lmdb: no " + path) : Failed(path, "open");
+  if (file < 0) {
+    const bool foreign = errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EISDIR;
+    return foreign ? Corrupt("lmdb: no control file: " + path) : Failed(path, "open");
+  }
   struct stat status{};
   if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size != sizeof(Page)) {
     close(file);

@@ -51,6 +51,7 @@ Trouble TroubleOf(int code) {
     case MDB_TXN_FULL:
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
       return Trouble::kFull;
     case MDB_READERS_FULL:
     case ENOMEM:
