@@ -1,7 +1,8 @@
 """Show the atlas at work: the same pages cold, warm, and after an edit made through another worker.
 
-Loads the atlas on first use, starts the site under gunicorn with several preloaded workers, measures, and stays up for
-a browser when run from a terminal. Fails if any worker shows an old answer after the edit.
+Loads the atlas on first use, starts the site under gunicorn with several preloaded workers,
+measures, and stays up for a browser when run from a terminal. Fails if any worker shows an old
+answer after the edit.
 """
 
 import http.client
@@ -54,7 +55,8 @@ class Answer:
 
 
 class Site:
-    """A visitor of the site, with a cookie jar; each request takes a new connection and so any worker."""
+    """A visitor of the site, with a cookie jar; each request takes a new connection and so any
+    worker."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -62,7 +64,9 @@ class Site:
 
     def request(self, method: str, path: str, form: dict[str, object] | None = None) -> Answer:
         body = urlencode(form, doseq=True) if form else None
-        headers = {"Cookie": "; ".join(f"{name}={cookie.value}" for name, cookie in self.cookies.items())}
+        headers = {
+            "Cookie": "; ".join(f"{name}={cookie.value}" for name, cookie in self.cookies.items())
+        }
         if form:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         began = time.perf_counter()
@@ -109,7 +113,15 @@ def free_port() -> int:
 
 @contextmanager
 def serving(port: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "gunicorn", "atlas.wsgi", "--preload", "--workers", str(WORKERS)]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "atlas.wsgi",
+        "--preload",
+        "--workers",
+        str(WORKERS),
+    ]
     command += ["--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
     server = subprocess.Popen(command, cwd=HERE)
     try:
@@ -134,7 +146,15 @@ def short(source: str) -> str:
 
 def show_cold_and_warm(site: Site) -> None:
     table = Table(title=f"The same pages, cold and warm ({WORKERS} workers)")
-    for column in ("page", "cold ms", "answer", "same page ms", "answer", "every worker warm, ms", "answer"):
+    for column in (
+        "page",
+        "cold ms",
+        "answer",
+        "same page ms",
+        "answer",
+        "every worker warm, ms",
+        "answer",
+    ):
         table.add_column(column, justify="right" if column.endswith("ms") else "left")
     for name, path in PAGES:
         cold = site.get(path)
@@ -174,7 +194,10 @@ def edit(site: Site, population: int) -> Answer:
 def show_edit(site: Site) -> bool:
     population = 2_000_000 + int(time.time()) % 1_000_000
     saved = edit(site, population)
-    console.print(f"\nWorker {saved.worker} saved Paris with {population} people in {saved.milliseconds:.1f} ms.")
+    console.print(
+        f"\nWorker {saved.worker} saved Paris with {population} people "
+        f"in {saved.milliseconds:.1f} ms."
+    )
     table = Table(title="What each worker shows right after")
     for column in ("worker", "Paris", "ms", "answer", "the other city", "statistics"):
         table.add_column(column)
@@ -213,7 +236,9 @@ def main() -> int:
         show_cold_and_warm(site)
         right = show_edit(site)
         if right and sys.stdout.isatty():
-            console.print(f"\nThe atlas stays up at http://127.0.0.1:{port}/ until you press Ctrl-C.")
+            console.print(
+                f"\nThe atlas stays up at http://127.0.0.1:{port}/ until you press Ctrl-C."
+            )
             try:
                 signal.pause()
             except KeyboardInterrupt:

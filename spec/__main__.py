@@ -1,4 +1,4 @@
-"""Explore every model; fail if one that must hold does not, or a broken one is not caught: ``python spec``."""
+"""Explore every model; fail if one that must hold does not, or a broken one is not caught."""
 
 import sys
 import time

@@ -1,8 +1,8 @@
 """Exhaustive exploration of small protocol models.
 
 A model is a class with ``initial`` (a hashable state) and ``steps(state)``, a generator of
-``(label, next state)``; a step to ``VIOLATION`` breaks what the model promises. Breadth first, so the
-trace that is printed is a shortest one.
+``(label, next state)``; a step to ``VIOLATION`` breaks what the model promises. Breadth first, so
+the trace that is printed is a shortest one.
 """
 
 from collections import deque

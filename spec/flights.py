@@ -1,4 +1,5 @@
-"""Single flight: a caller that joins another's computation must not get a value older than its own beginning."""
+"""Single flight: a caller that joins another's computation must not get a value older than its own
+beginning."""
 
 from collections import namedtuple
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ class Flights:
                 yield "the joiner computes for itself", state._replace(joiner="done")
             else:
                 stale = state.must and not state.value
-                yield "the joiner takes the value", VIOLATION if stale else state._replace(joiner="done")
+                yield (
+                    "the joiner takes the value",
+                    VIOLATION if stale else state._replace(joiner="done"),
+                )
 
 
 MODELS = [

@@ -1,7 +1,8 @@
-"""L1's copy of one token: fetched over one connection, dropped by messages over another (in order each).
+"""L1's copy of one token: fetched over one connection, dropped by messages over another (in order
+each).
 
-Promise, in bounded mode: once the listener has seen everything up to a fence, a slot that is trusted equals the
-token at the time that fence was sent, or a later one.
+Promise, in bounded mode: once the listener has seen everything up to a fence, a slot that is
+trusted equals the token at the time that fence was sent, or a later one.
 """
 
 from collections import namedtuple
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 
 from explorer import VIOLATION
 
-# version: of the token; replies, messages: on their way; fetch: the slot's version noted before the request;
-# must: the oldest version that may be served (that of the last answered fence).
+# version: of the token; replies, messages: on their way; fetch: the slot's version noted before the
+# request; must: the oldest version that may be served (that of the last answered fence).
 State = namedtuple("State", "version replies messages slot drops fetch connected trusted must cuts")
 
 
@@ -27,28 +28,41 @@ class Slots:
 
     def steps(self, state):
         if state.version < self.bumps:
-            told = state.messages + (("drop", None),) if state.connected else state.messages
+            told = (*state.messages, ("drop", None)) if state.connected else state.messages
             yield "a writer bumps", state._replace(version=state.version + 1, messages=told)
         if state.slot is None and state.fetch is None:
-            yield "fetch is sent and answered", state._replace(
-                fetch=state.drops, replies=(*state.replies, state.version)
+            yield (
+                "fetch is sent and answered",
+                state._replace(fetch=state.drops, replies=(*state.replies, state.version)),
             )
         if state.replies:
             current = not self.placeholder or state.fetch == state.drops
-            yield "reply arrives", state._replace(
-                replies=state.replies[1:], fetch=None, slot=state.replies[0] if current else state.slot
+            yield (
+                "reply arrives",
+                state._replace(
+                    replies=state.replies[1:],
+                    fetch=None,
+                    slot=state.replies[0] if current else state.slot,
+                ),
             )
         if state.connected and not any(kind == "fence" for kind, _ in state.messages):
-            yield "fence is sent", state._replace(messages=(*state.messages, ("fence", state.version)))
+            yield (
+                "fence is sent",
+                state._replace(messages=(*state.messages, ("fence", state.version))),
+            )
         if state.messages:
             (kind, at), rest = state.messages[0], state.messages[1:]
             if kind == "drop":
-                yield "drop arrives", state._replace(messages=rest, slot=None, drops=state.drops + 1)
+                yield (
+                    "drop arrives",
+                    state._replace(messages=rest, slot=None, drops=state.drops + 1),
+                )
             else:
                 yield "fence is answered", state._replace(messages=rest, trusted=True, must=at)
         if state.connected and state.cuts:
-            yield "the connection is cut", state._replace(
-                connected=False, messages=(), trusted=False, cuts=state.cuts - 1
+            yield (
+                "the connection is cut",
+                state._replace(connected=False, messages=(), trusted=False, cuts=state.cuts - 1),
             )
         if not state.connected:
             fenced = {"slot": None, "drops": state.drops + 1} if self.fence_on_reconnect else {}

@@ -1,7 +1,8 @@
-"""Tokens of one tag: readers take them before they read the database, writers drop them after COMMIT.
+"""Tokens of one tag: readers take them before they read the database, writers drop them after
+COMMIT.
 
-The database is a bit mask of committed writers; a value is the mask it was read from. A read that began
-after a writer's bump was acknowledged must contain that writer.
+The database is a bit mask of committed writers; a value is the mask it was read from. A read that
+began after a writer's bump was acknowledged must contain that writer.
 """
 
 from collections import namedtuple
@@ -11,7 +12,7 @@ from explorer import VIOLATION, put
 
 State = namedtuple("State", "db token fresh writers entry readers evictions")
 Reader = namedtuple("Reader", "at reads must token value snapshot")
-IDLE = dict(at="idle", must=0, token=None, value=None, snapshot=None)
+IDLE = {"at": "idle", "must": 0, "token": None, "value": None, "snapshot": None}
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Tokens:
     @property
     def initial(self):
         reader = Reader(reads=self.reads, **IDLE)
-        return State(0, None, 1, ("idle",) * self.writers, None, (reader,) * self.readers, self.evictions)
+        return State(
+            0, None, 1, ("idle",) * self.writers, None, (reader,) * self.readers, self.evictions
+        )
 
     def mint(self, state):
         if state.token is not None:
@@ -45,6 +48,7 @@ class Tokens:
 
     def steps(self, state):
         for w, at in enumerate(state.writers):
+
             def moved(to, base=state, w=w):
                 return base._replace(writers=put(base.writers, w, to))
 
@@ -67,7 +71,9 @@ class Tokens:
             return base._replace(readers=put(base.readers, r, reader._replace(**change)))
 
         def finished(base=state):
-            return base._replace(readers=put(base.readers, r, Reader(reads=reader.reads - 1, **IDLE)))
+            return base._replace(
+                readers=put(base.readers, r, Reader(reads=reader.reads - 1, **IDLE))
+            )
 
         if reader.at == "idle" and reader.reads:
             must = sum(1 << w for w, at in enumerate(state.writers) if at == "acknowledged")
@@ -85,7 +91,10 @@ class Tokens:
             takes_token = (reader.at == "first") != self.take_after_read
             if takes_token:
                 minted = self.mint(state)
-                yield f"R{r} takes token {minted.token}", moved(minted, at=following, token=minted.token)
+                yield (
+                    f"R{r} takes token {minted.token}",
+                    moved(minted, at=following, token=minted.token),
+                )
             else:
                 value = state.db if reader.snapshot is None else reader.snapshot
                 yield f"R{r} reads {value:b}", moved(at=following, value=value)
@@ -103,6 +112,10 @@ MODELS = [
     ("token after the query", Tokens(take_after_read=True, writers=1), False),
     ("bump before COMMIT only", Tokens(bump_before_commit=True, writers=1), False),
     ("counters in place of random tokens, evicted once", Tokens(counter=True, evictions=1), False),
-    ("REPEATABLE READ transactions store", Tokens(repeatable_read=True, old_snapshots_store=True, writers=1), False),
+    (
+        "REPEATABLE READ transactions store",
+        Tokens(repeatable_read=True, old_snapshots_store=True, writers=1),
+        False,
+    ),
     ("REPEATABLE READ transactions never store", Tokens(repeatable_read=True), True),
 ]

@@ -1,4 +1,5 @@
-"""What the pages ask of the world. Every answer is cached, and dropped when what it was made from changes."""
+"""What the pages ask of the world. Every answer is cached, and dropped when what it was made from
+changes."""
 
 from math import asin, cos, radians, sin, sqrt
 
@@ -67,6 +68,8 @@ def statistics() -> dict:
         "countries": Country.objects.count(),
         "places": City.objects.count(),
         "continents": sorted(per_continent, key=lambda row: -(row[2] or 0)),
-        "labels": list(Label.objects.annotate(places=Count("cities")).values_list("name", "places")),
+        "labels": list(
+            Label.objects.annotate(places=Count("cities")).values_list("name", "places")
+        ),
         "largest": list(City.objects.select_related("country")[:10]),
     }

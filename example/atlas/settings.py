@@ -1,7 +1,8 @@
 """Settings of the atlas.
 
-``ATLAS_DATABASE`` chooses the database: a ``postgres://user:password@host:port/name`` URL, else SQLite in ``ATLAS_DATA``.
-``ATLAS_REDIS`` chooses the store of djsmartcache: a Redis URL, else the embedded store.
+``ATLAS_DATABASE`` chooses the database: a ``postgres://user:password@host:port/name`` URL, else
+SQLite in ``ATLAS_DATA``. ``ATLAS_REDIS`` chooses the store of djsmartcache: a Redis URL, else the
+embedded store.
 """
 
 import os
@@ -16,7 +17,12 @@ SECRET_KEY = os.environ.get("ATLAS_SECRET_KEY", "only for the demonstration on y
 DEBUG = os.environ.get("ATLAS_DEBUG") == "1"
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
 
-INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.staticfiles", "djsmartcache", "atlas"]
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.staticfiles",
+    "djsmartcache",
+    "atlas",
+]
 MIDDLEWARE = [
     "atlas.middleware.name_the_worker",
     "django.middleware.common.CommonMiddleware",

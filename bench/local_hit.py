@@ -1,0 +1,100 @@
+"""A hit in L1 of ``f(user_id=5)``: key template, TTL and six dependencies, beside in-process
+memoisation."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench import site
+from bench.arena import Arena, Contestant, Place, Run
+from bench.report import Report, against, race_report
+
+KEYS = 100_000
+TAGS = ["users", "orders", "prices", "stock", "labels", "places"]
+
+
+def runner(function: Callable[..., Any], hot: bool) -> Run:
+    """Calls with one key or with many in random order, without the cost of the loop itself."""
+    numbers = [5] * KEYS if hot else random.Random(1).sample(range(KEYS), KEYS)
+    for number in set(numbers):
+        function(user_id=number)
+
+    def run(operations: int) -> float:
+        rounds = max(1, operations // KEYS)
+        began = time.perf_counter()
+        for _ in range(rounds):
+            for _number in numbers:
+                pass
+        empty = time.perf_counter() - began
+        began = time.perf_counter()
+        for _ in range(rounds):
+            for number in numbers:
+                function(user_id=number)
+        return time.perf_counter() - began - empty
+
+    return run
+
+
+def lru_cache(place: Place, hot: bool) -> Run:
+    @functools.cache
+    def f(user_id: int) -> int:
+        return user_id
+
+    return runner(f, hot)
+
+
+def cachetools(place: Place, hot: bool) -> Run:
+    from cachetools import TTLCache, cached
+
+    @cached(TTLCache(maxsize=2 * KEYS, ttl=600))
+    def f(user_id: int) -> int:
+        return user_id
+
+    return runner(f, hot)
+
+
+def smart(place: Place, hot: bool, store: str) -> Run:
+    site.smart(place, store=store, SMARTCACHE_LOCAL_MAX_BYTES=512 << 20)
+    from djsmartcache import smart_cached
+
+    @smart_cached(key="user:{user_id}:profile", ttl=600, tags=TAGS)
+    def f(user_id: int) -> int:
+        return user_id
+
+    return runner(f, hot)
+
+
+def measure(place: Place) -> list[Report]:
+    reports = []
+    for hot in (True, False):
+        names = {"functools.lru_cache": "lru_cache", "cachetools TTLCache": "cachetools"}
+        contestants = [
+            Contestant(name, f"bench.local_hit:{function}", {"hot": hot})
+            for name, function in names.items()
+        ]
+        contestants += [
+            Contestant(
+                f"djsmartcache ({store})", "bench.local_hit:smart", {"hot": hot, "store": store}
+            )
+            for store in ("redis", "embedded")
+        ]
+        with Arena(place, contestants) as arena:
+            medians = arena.race(rounds=7, operations=3 * KEYS)
+        kind = "one hot key" if hot else f"{KEYS} random keys"
+        report = race_report(
+            f"Hit in L1, scalar, {kind}",
+            "no slower than functools.lru_cache",
+            medians,
+            "functools.lru_cache",
+            "djsmartcache (redis)",
+            1.0,
+        )
+        report.reached.append(
+            against(medians, "djsmartcache (embedded)", "functools.lru_cache", 1.0)
+        )
+        reports.append(report)
+    return reports
