@@ -96,7 +96,6 @@ def measure(place: Place) -> list[Report]:
     for name, count in hits.items():
         report.rows.append((name, f"{count / REQUESTS:.4f}"))
     ratio = hits["djsmartcache"] / REQUESTS
-    report.reached.append(
-        f"djsmartcache: {ratio:.4f} (at least 0.59): {'reached' if ratio >= 0.59 else 'NOT reached'}"
-    )
+    verdict = "reached" if ratio >= 0.59 else "NOT reached"
+    report.reached.append(f"djsmartcache: {ratio:.4f} (at least 0.59): {verdict}")
     return [report]
