@@ -27,8 +27,17 @@ INCLUDES: dict[str, set[str]] = {
 # to one above it. The package itself gathers what users import, so it is in the last.
 ROWS = (
     ("_core", "conf", "exceptions", "orm.switches"),
-    ("keys", "orm.dependencies", "orm.scopes", "orm.tables", "serializers", "signals"),
-    ("api", "decorators", "orm", "views", "middleware", "backend", "observe"),
+    (
+        "keys",
+        "locks",
+        "orm.dependencies",
+        "orm.scopes",
+        "orm.tables",
+        "process",
+        "serializers",
+        "signals",
+    ),
+    ("api", "computing", "decorators", "invalidation", "locks", "orm", "views", "middleware", "backend", "observe"),
     ("", "apps", "checks", "compat", "management", "templatetags", "testing"),
 )
 
