@@ -17,8 +17,6 @@ from djsmartcache.orm import schemes
 from djsmartcache.orm.dependencies import Computation, computation
 from tests.servers import PostgresServer
 
-VIEW = "CREATE VIEW testapp_listedproduct AS SELECT id, name FROM testapp_product"
-
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def database(
@@ -47,9 +45,7 @@ def database(
     before = connections.settings["default"]
     with django_db_blocker.unblock():
         _use(settings)
-        call_command("migrate", run_syncdb=True, verbosity=0)
-        with connection.cursor() as cursor:
-            cursor.execute(VIEW)
+        call_command("migrate", verbosity=0)
         yield settings
         connections.close_all()
         _use(before)
@@ -59,7 +55,8 @@ def _use(settings: dict[str, Any]) -> None:
     connections.close_all()
     connections.settings["default"] = settings
     connections.configure_settings({"default": settings})
-    del connections["default"]
+    # A wrapper keeps the settings it was made with.
+    connections["default"] = connections.create_connection("default")
 
 
 @pytest.fixture(params=["embedded", "redis"])

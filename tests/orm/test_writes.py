@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.contenttypes.models import ContentType
-from django.db import IntegrityError, connection
+from django.db import DatabaseError, IntegrityError, connection
 from django.db.models import Case, F, IntegerField, Value, When
 
 from tests.orm.conftest import Recorded, read
@@ -379,7 +379,7 @@ class TestRawSql:
     def test_unparsable_writes_drop_everything(self) -> None:
         two_products()
         tags = read(lambda: list(Tag.objects.all()))
-        with connection.cursor() as cursor, pytest.raises(Exception, match=""):
+        with connection.cursor() as cursor, pytest.raises(DatabaseError):
             cursor.execute("CALL refresh_everything()")
         if connection.vendor == "postgresql":
             connection.close()

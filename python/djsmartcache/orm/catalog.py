@@ -24,23 +24,36 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("djsmartcache")
 
-PLAIN_KINDS = frozenset("tp")
-"""Kinds in Django's TableInfo that hold rows of their own: tables and partitioned tables."""
-
 
 class _Registry:
     """What the app registry says of tables; made anew when models are added."""
 
     def __init__(self, models: list[type[Model]]) -> None:
         self.models = models
-        self.managed: frozenset[str] = frozenset(
-            plain(model._meta.db_table) for model in models if model._meta.managed
-        )
-        self.by_table: dict[str, type[Model]] = {
-            plain(model._meta.db_table): model for model in models if not model._meta.proxy
-        }
-        self.every: frozenset[str] = frozenset(self.by_table)
+        self.by_table: dict[str, type[Model]] = {}
+        self.every: frozenset[str]
+        self.managed: frozenset[str]
+        self._keys: dict[str, str | None] = {}
+        managed: set[str] = set()
+        for model in models:
+            options = model._meta
+            if options.proxy:
+                continue
+            name = plain(options.db_table)
+            self.by_table.setdefault(name, model)
+            if options.managed:
+                managed.add(name)
+            key = options.pk.column if options.pk is not None else None
+            # Two models of one table that name its rows by different columns: by none.
+            self._keys[name] = key if self._keys.get(name, key) == key else None
+        self.every = frozenset(self.by_table)
+        self.managed = frozenset(managed)
         self.cascades = _cascades(models)
+
+    def key_column(self, model: type[Model]) -> str | None:
+        """Give the column by which tags name the rows of a model's table; None: they do not."""
+        own = model._meta.pk.column if model._meta.pk is not None else None
+        return own if self._keys.get(plain(model._meta.db_table), own) == own else None
 
 
 def plain(table: str) -> str:
@@ -99,6 +112,19 @@ def is_plain(connection: BaseDatabaseWrapper, name: str) -> bool:
     return name in registry().managed or name in introspected(connection)
 
 
+_LISTING = {
+    "postgresql": "SELECT relname FROM pg_catalog.pg_class c"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE relkind IN ('r', 'p') AND relpersistence <> 't'"
+    " AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')",
+    "sqlite": "SELECT name FROM main.sqlite_master"
+    " WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'",
+    "mysql": "SELECT table_name FROM information_schema.tables"
+    " WHERE table_type = 'BASE TABLE' AND table_schema = DATABASE()",
+}
+"""Permanent tables with rows of their own; Django's introspection lists temporary ones as well."""
+
+
 def introspected(connection: BaseDatabaseWrapper) -> frozenset[str]:
     """Give the plain tables that the database has. *Cost*: one query, the first time."""
     identity = scopes.database(connection)
@@ -106,11 +132,11 @@ def introspected(connection: BaseDatabaseWrapper) -> frozenset[str]:
     if found is None:
         try:
             with internal(connection), connection.cursor() as cursor:
-                listed = connection.introspection.get_table_list(cursor)
-        except DatabaseError:
+                cursor.execute(_LISTING[connection.vendor])
+                found = frozenset(plain(name) for (name,) in cursor.fetchall())
+        except (DatabaseError, KeyError):
             logger.warning("the tables of %s could not be listed", connection.alias, exc_info=True)
             return frozenset()
-        found = frozenset(plain(table.name) for table in listed if table.type in PLAIN_KINDS)
         _introspected[identity] = found
     return found
 

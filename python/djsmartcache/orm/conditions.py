@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import lookups
 from django.db.models.expressions import Col
 from django.db.models.fields import related_lookups
+from django.db.models.sql.constants import INNER
 from django.db.models.sql.where import AND, WhereNode
 
 from djsmartcache.orm.values import NULL, canonical
@@ -47,20 +48,73 @@ class Condition:
     values: tuple[str, ...]
 
 
+Equalities = dict[str, dict[str, dict[str, Any]]]
+"""Alias -> column -> the values it must have, rendered -> as the lookup holds them."""
+
+
 def of_where(
-    where: WhereNode,
-    alias: str,
-    primary_key: Any,
-    connection: BaseDatabaseWrapper,
-    limit: int = MAX_VALUES,
+    where: WhereNode, alias: str, key: str | None, connection: BaseDatabaseWrapper, limit: int
 ) -> Rows | Condition | None:
-    """Give the rows of the table known as ``alias`` that a clause can reach; None: any."""
-    found: dict[str, dict[str, Any]] = {}
-    for field, values in _equalities(where, alias):
-        rendered = [(canonical(field, value, connection), value) for value in values]
-        if rendered and all(text is not None for text, _ in rendered):
-            found.setdefault(field.column, {str(text): value for text, value in rendered})
-    rows = found.get(primary_key.column)
+    """Give the rows of the table known as ``alias`` that a clause can reach; None: any.
+
+    Args:
+        key: Column of the table's primary key.
+        limit: Rows, or conditions, that are worth naming.
+    """
+    return _reach(_demanded(where, connection).get(alias, {}), key, limit)
+
+
+def of_query(
+    query: Any, keys: dict[str, str | None], connection: BaseDatabaseWrapper
+) -> dict[str, Rows | Condition]:
+    """Give for each alias the rows that a query can reach, where they are not any.
+
+    An equality holds on the other side of a join as well. A row that an outer join adds for want of
+    a partner has NULLs, which the clause may ask for: so it limits the tables that are inner
+    joined.
+
+    Args:
+        keys: Column of the primary key by alias.
+    """
+    demanded = _demanded(query.where, connection)
+    for alias, source in query.alias_map.items():
+        if source.join_type not in (None, INNER):
+            demanded.pop(alias, None)
+        for near, far in getattr(source, "join_fields", None) or ():
+            values = demanded.get(source.parent_alias, {}).get(near.column)
+            rendered = {} if values is None else _rendered(far, values.values(), connection)
+            if rendered:
+                demanded.setdefault(alias, {}).setdefault(far.column, rendered)
+    found = {
+        alias: _reach(columns, keys.get(alias), MAX_VALUES) for alias, columns in demanded.items()
+    }
+    return {alias: reached for alias, reached in found.items() if reached is not None}
+
+
+def _demanded(where: WhereNode, connection: BaseDatabaseWrapper) -> Equalities:
+    found: Equalities = {}
+    for alias, field, values in _equalities(where):
+        rendered = _rendered(field, values, connection)
+        if rendered:
+            found.setdefault(alias, {}).setdefault(field.column, rendered)
+    return found
+
+
+def _rendered(field: Any, values: Iterable[Any], connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    """Render values of a column; empty if one has no certain rendering."""
+    rendered: dict[str, Any] = {}
+    for value in values:
+        text = canonical(field, value, connection)
+        if text is None:
+            return {}
+        rendered[text] = value
+    return rendered
+
+
+def _reach(
+    found: dict[str, dict[str, Any]], key: str | None, limit: int
+) -> Rows | Condition | None:
+    rows = found.get(key) if key is not None else None
     if rows and len(rows) <= limit and NULL not in rows:
         return Rows(tuple(rows), tuple(rows.values()))
     return _condition({column: list(texts) for column, texts in found.items()}, limit)
@@ -92,23 +146,23 @@ def image(
     return None if any(text is None for text in texts) else join([str(text) for text in texts])
 
 
-def _equalities(node: WhereNode, alias: str) -> Iterator[tuple[Any, list[Any]]]:
+def _equalities(node: WhereNode) -> Iterator[tuple[str, Any, list[Any]]]:
     if node.negated or (node.connector != AND and len(node.children) > 1):
         return
     child: Any
     for child in node.children:
         if isinstance(child, WhereNode):
-            yield from _equalities(child, alias)
+            yield from _equalities(child)
             continue
         kind = type(child)
         if kind not in _EXACT and kind not in _IN and kind not in _IS_NULL:
             continue
         column = child.lhs
-        if type(column) is not Col or column.alias != alias or child.bilateral_transforms:
+        if type(column) is not Col or child.bilateral_transforms:
             continue
         values = _values(kind, child.rhs)
         if values is not None:
-            yield column.target, values
+            yield column.alias, column.target, values
 
 
 def _values(kind: type[Any], value: Any) -> list[Any] | None:

@@ -1,9 +1,8 @@
 """What a statement about to be sent reads, as tags of the computation under way.
 
-Every table that the SQL names counts. For the table that a compiled query is about, its WHERE
-clause may tell which rows it can reach; then the tags are of those rows or of that condition, in
-place of the whole table. That holds only while the table stands in the statement once: a subquery
-reaches other rows of it.
+Every table that the SQL names counts. The WHERE clause of a compiled query may tell which rows it
+can reach of a table; then the tags are of those rows or of that condition, in place of the whole
+table. That holds only while the table stands in the statement once: a subquery reaches other rows.
 """
 
 from __future__ import annotations
@@ -59,8 +58,8 @@ def _record(
         return
     tags: list[int] = []
     schemes: list[Scheme] = []
-    precise = None if compiler is None else _precise(statement, compiler, tags, schemes)
-    others = statement.reads - (statement.ctes - catalog.registry().every) - {precise}
+    treated = set() if compiler is None else _precise(statement, compiler, tags, schemes)
+    others = statement.reads - (statement.ctes - catalog.registry().every) - treated
     tags.extend(scopes.table_tags(connection, name).table for name in others)
     computation.take(tags, schemes)
 
@@ -103,37 +102,42 @@ def _server(settings: dict[str, Any]) -> tuple[str, str]:
 
 def _precise(
     statement: tables.Statement, compiler: SQLCompiler, tags: list[int], schemes: list[Scheme]
-) -> str | None:
-    """Add the tags of the rows that a query can reach of its own table; give its name, or None."""
+) -> set[str]:
+    """Add the tags of the rows that a query can reach of its tables; give the tables so treated."""
     query: Any = compiler.query
     selects = 1
     if isinstance(compiler, SQLAggregateCompiler):
         query = query.inner_query
         selects = 2
-    alias = query.base_table
-    if statement.selects != selects or alias is None or query.extra_tables or query.combinator:
-        return None
-    options = query.get_meta()
-    name = catalog.plain(options.db_table)
-    occurrences = [
-        each
-        for each, source in query.alias_map.items()
-        if catalog.plain(source.table_name) == name and query.alias_refcount[each]
-    ]
-    if occurrences != [alias]:
-        return None
-    reached = conditions.of_where(query.where, alias, options.pk, compiler.connection)
-    if reached is None:
-        return None
-    found = scopes.table_tags(compiler.connection, name)
-    if isinstance(reached, conditions.Rows):
-        tags.append(found.bulk)
-        tags.extend(found.row(key) for key in reached.keys)
-    else:
-        tags.append(found.condition_bulk)
-        tags.extend(found.condition(reached.columns, values) for values in reached.values)
-        schemes.append((found.table, found.condition_bulk, reached.columns))
-    return name
+    if statement.selects != selects or query.extra_tables or query.combinator:
+        return set()
+    connection = compiler.connection
+    # Reference counts tell nothing: compiling adds joins and takes their counts back.
+    aliases = {alias: catalog.plain(source.table_name) for alias, source in query.alias_map.items()}
+    keys = {alias: _key_column(name, query) for alias, name in aliases.items()}
+    treated: set[str] = set()
+    names = list(aliases.values())
+    for alias, reached in conditions.of_query(query, keys, connection).items():
+        name = aliases.get(alias)
+        if name is None or names.count(name) > 1:
+            continue
+        treated.add(name)
+        found = scopes.table_tags(connection, name)
+        if isinstance(reached, conditions.Rows):
+            tags.append(found.bulk)
+            tags.extend(found.row(key) for key in reached.keys)
+        else:
+            tags.append(found.condition_bulk)
+            tags.extend(found.condition(reached.columns, values) for values in reached.values)
+            schemes.append((found.table, found.condition_bulk, reached.columns))
+    return treated
+
+
+def _key_column(table: str, query: Any) -> str | None:
+    registry = catalog.registry()
+    own = query.get_meta()
+    model = query.model if catalog.plain(own.db_table) == table else registry.by_table.get(table)
+    return None if model is None else registry.key_column(model)
 
 
 def declare(computation: Computation, things: Iterable[Any]) -> None:
@@ -183,7 +187,7 @@ def instance_tags(instance: Model, connection: BaseDatabaseWrapper) -> list[int]
 def row_key(model: type[Model], instance: Model, connection: BaseDatabaseWrapper) -> str | None:
     """Give the primary key of an instance in the table of ``model``, as tags name it."""
     field = model._meta.pk
-    if field is None or not hasattr(field, "attname"):
+    if field is None or catalog.registry().key_column(model) is None:
         return None
     value = getattr(instance, field.attname, None)
     return None if value is None else canonical(field, value, connection)

@@ -56,6 +56,36 @@ _FROM = re.compile(
     rf"({_CHAIN})(\s*\()?(?:\s+(?:AS\s+)?({_NAME}))?",
     re.IGNORECASE,
 )
+_CLAUSES = frozenset(
+    [
+        "where",
+        "inner",
+        "left",
+        "right",
+        "full",
+        "cross",
+        "natural",
+        "join",
+        "on",
+        "using",
+        "order",
+        "group",
+        "having",
+        "limit",
+        "offset",
+        "fetch",
+        "window",
+        "union",
+        "except",
+        "intersect",
+        "for",
+        "set",
+        "values",
+        "select",
+        "straight_join",
+    ]
+)
+"""Words that may stand where an alias does."""
 _NAMED = re.compile(
     rf"\b(?:TABLE|ON|TO|VIEW)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*({_CHAIN})", re.IGNORECASE
 )
@@ -159,7 +189,8 @@ def _scan(sql: str, vendor: str, known: frozenset[str]) -> Statement:
     words = {_plain(word) for word in _WORD.findall(sql)}
     tables = set(words & known)
     matches = list(_FROM.finditer(sql))
-    aliases = {_plain(alias) for _, _, alias in (match.groups() for match in matches) if alias}
+    named = {_plain(alias) for _, _, alias in (match.groups() for match in matches) if alias}
+    aliases = named - _CLAUSES
     for chain, call, _ in (match.groups() for match in matches):
         parts = [_plain(part) for part in _WORD.findall(chain)]
         if call or parts[0] in aliases or known.intersection(parts):

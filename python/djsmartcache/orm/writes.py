@@ -45,10 +45,12 @@ class Write:
         self.compiler = compiler
         self.connection: BaseDatabaseWrapper = compiler.connection
         self.query: Any = compiler.query
-        self.model: Any = self.query.get_meta().concrete_model
+        model: Any = self.query.get_meta().concrete_model
+        self.model = model
         self.table: str = self.model._meta.db_table
         self.tags = scopes.table_tags(self.connection, self.table)
         self.key: Any = self.model._meta.pk
+        self.names_rows = catalog.registry().key_column(self.model) is not None
         self.schemes = schemes.of_table(self.tags.table)
         self.columns = _columns(self.schemes.columns, self.model)
         self.sent = False
@@ -62,7 +64,7 @@ class Write:
     @property
     def wants_images(self) -> bool:
         """Whether images can be of use: somebody looks rows up by columns that the model has."""
-        return bool(self.schemes.version and self.columns and self.key.column)
+        return bool(self.schemes.version and self.columns and self.names_rows)
 
     # --- the three kinds
 
@@ -70,9 +72,10 @@ class Write:
         """Find the rows that a compiled UPDATE or DELETE names by primary key."""
         query = self.query
         alias = query.base_table
-        if alias is None or not self.key.column:
+        if alias is None or not self.names_rows:
             return
-        reached = conditions.of_where(query.where, alias, self.key, self.connection, MAX_KNOWN)
+        key = self.key.column
+        reached = conditions.of_where(query.where, alias, key, self.connection, MAX_KNOWN)
         if isinstance(reached, conditions.Rows):
             self.rows = set(reached.keys)
             self.raw = list(reached.raw)
@@ -80,7 +83,7 @@ class Write:
     def inserted(self, rows: Sequence[Any], returning: Sequence[Field[Any, Any]]) -> None:
         """Find the rows of an INSERT, in what it returned or among the values that it sent."""
         query = self.query
-        if query.on_conflict is not None or not self.key.column:
+        if query.on_conflict is not None or not self.names_rows:
             return
         if self.key in returning and len(rows) == len(query.objs):
             position = list(returning).index(self.key)

@@ -1,0 +1,377 @@
+"""At which precision a read is recorded, and what is never stored."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import connection
+from django.db.models import Count, Exists, F, OuterRef, Q, Sum, Window
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import ExtractYear, Now, Random, RowNumber
+
+from djsmartcache.orm import scopes
+from djsmartcache.orm.dependencies import Computation, computation, current
+from tests.orm.conftest import read
+from tests.testapp.models import (
+    Category,
+    CheapProduct,
+    Country,
+    ListedProduct,
+    Place,
+    Product,
+    Restaurant,
+    Review,
+    Tag,
+    Ticket,
+)
+
+pytestmark = pytest.mark.usefixtures("shop")
+
+ROW, CONDITION, TABLE = "row", "condition", "table"
+UUID = uuid.UUID("12345678123456781234567812345678")
+
+
+def precision(computed: Computation, model: type[Any]) -> str:
+    """Say how a computation depends on a model's table."""
+    assert computed.forbidden is None, computed.forbidden
+    tags = {tag for tag, _ in computed.tags()}
+    found = scopes.table_tags(connection, model._meta.db_table)
+    kinds = {TABLE: found.table, ROW: found.bulk, CONDITION: found.condition_bulk}
+    held = [kind for kind, tag in kinds.items() if tag in tags]
+    assert len(held) <= 1
+    return held[0] if held else ""
+
+
+PRODUCTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "get": (lambda: Product.objects.filter(pk=1).first(), ROW),
+    "pk as text": (lambda: list(Product.objects.filter(pk="1")), ROW),
+    "pk in": (lambda: list(Product.objects.filter(pk__in=[1, 2, 3])), ROW),
+    "too many pks": (lambda: list(Product.objects.filter(pk__in=range(200))), TABLE),
+    "in_bulk": (lambda: Product.objects.in_bulk([1, 2]), ROW),
+    "proxy": (lambda: list(CheapProduct.objects.filter(pk=1)), ROW),
+    "values": (lambda: list(Product.objects.filter(pk=1).values("name")), ROW),
+    "exists": (lambda: Product.objects.filter(pk=1).exists(), ROW),
+    "count": (lambda: Product.objects.filter(pk=1).count(), ROW),
+    "aggregate": (lambda: Product.objects.filter(pk=1).aggregate(Sum("stock")), ROW),
+    "count of a slice": (lambda: Product.objects.filter(pk=1)[:5].count(), ROW),
+    "pk and a range": (lambda: list(Product.objects.filter(pk=1, stock__gt=5)), ROW),
+    "pk or a range": (lambda: list(Product.objects.filter(Q(pk=1) | Q(stock__gt=5))), TABLE),
+    "not pk": (lambda: list(Product.objects.exclude(pk=1)), TABLE),
+    "double negation": (lambda: list(Product.objects.filter(~Q(~Q(pk=1)))), TABLE),
+    "one column": (lambda: list(Product.objects.filter(category_id=1)), CONDITION),
+    "two columns": (lambda: list(Product.objects.filter(category=1, listed=True)), CONDITION),
+    "related manager": (lambda: list(Category(pk=1).products.all()), CONDITION),
+    "ordered slice": (
+        lambda: list(Product.objects.filter(category=1).order_by("-stock")[:3]),
+        CONDITION,
+    ),
+    "null": (lambda: list(Product.objects.filter(category=None)), CONDITION),
+    "not null": (lambda: list(Product.objects.filter(category__isnull=False)), TABLE),
+    "column and range": (
+        lambda: list(Product.objects.filter(category=1, stock__lt=3)),
+        CONDITION,
+    ),
+    "column in": (lambda: list(Product.objects.filter(category__in=[1, 2])), CONDITION),
+    "text": (lambda: list(Product.objects.filter(name="lamp")), CONDITION),
+    "case-insensitive": (lambda: list(Product.objects.filter(name__iexact="lamp")), TABLE),
+    "json": (lambda: list(Product.objects.filter(details={"a": 1})), TABLE),
+    "range": (lambda: list(Product.objects.filter(stock__gt=1)), TABLE),
+    "all": (lambda: list(Product.objects.all()), TABLE),
+    "column to column": (lambda: list(Product.objects.filter(stock=F("price"))), TABLE),
+    "annotated": (
+        lambda: list(Product.objects.filter(pk=1).annotate(double=F("stock") * 2)),
+        ROW,
+    ),
+    "window": (
+        lambda: list(Product.objects.filter(pk=1).annotate(row=Window(RowNumber()))),
+        ROW,
+    ),
+    "self subquery": (
+        lambda: list(
+            Product.objects.filter(pk=1).annotate(
+                twin=Exists(Product.objects.filter(name=OuterRef("name")))
+            )
+        ),
+        TABLE,
+    ),
+    "subquery of pks": (
+        lambda: list(Product.objects.filter(pk__in=Product.objects.filter(stock=1))),
+        TABLE,
+    ),
+    "union": (
+        lambda: list(Product.objects.filter(pk=1).union(Product.objects.filter(stock=2))),
+        TABLE,
+    ),
+    "join": (lambda: list(Product.objects.filter(category__name="light")), TABLE),
+    "select_related by pk": (
+        lambda: list(Product.objects.select_related("category").filter(pk=1)),
+        ROW,
+    ),
+    "count of children": (
+        lambda: list(Product.objects.filter(pk=1).annotate(n=Count("reviews"))),
+        ROW,
+    ),
+    "raw fragment": (
+        lambda: list(
+            Product.objects.filter(pk=1).annotate(
+                n=RawSQL("(SELECT COUNT(*) FROM testapp_product)", ())
+            )
+        ),
+        TABLE,
+    ),
+    "extra table": (
+        lambda: list(
+            Product.objects.filter(pk=1).extra(
+                tables=["testapp_review"], where=["testapp_review.id > 0"]
+            )
+        ),
+        TABLE,
+    ),
+    "year": (
+        lambda: list(Product.objects.annotate(y=ExtractYear("since")).filter(pk=1)),
+        ROW,
+    ),
+}
+
+
+@pytest.mark.parametrize("query", PRODUCTS)
+def test_precision(query: str) -> None:
+    function, expected = PRODUCTS[query]
+    assert precision(read(function).computed, Product) == expected
+
+
+class TestOtherTables:
+    def test_joined_tables(self) -> None:
+        made = read(
+            lambda: list(Product.objects.filter(pk=1).annotate(n=Count("reviews")))
+        ).computed
+        assert precision(made, Review) == CONDITION
+        made = read(lambda: list(Product.objects.filter(reviews__text__contains="a"))).computed
+        assert precision(made, Review) == TABLE
+
+    def test_a_condition_on_an_inner_joined_table(self) -> None:
+        made = read(lambda: list(Product.objects.filter(category__name="light"))).computed
+        assert precision(made, Category) == CONDITION
+
+    def test_a_condition_on_an_outer_joined_table_is_none(self) -> None:
+        made = read(lambda: list(Product.objects.filter(category__name=None))).computed
+        assert precision(made, Category) == TABLE
+
+    def test_a_row_joined_to_itself(self) -> None:
+        root = Category.objects.create(name="root")
+        leaf = Category.objects.create(name="leaf", parent=root)
+        made = read(lambda: Category.objects.select_related("parent").get(pk=leaf.pk))
+        assert precision(made.computed, Category) == TABLE
+        root.name = "other"
+        root.save()
+        assert not made.fresh
+
+    def test_subqueries_count_as_a_whole(self) -> None:
+        has_reviews = Exists(Review.objects.filter(product=OuterRef("pk")))
+        made = read(lambda: list(Product.objects.filter(has_reviews))).computed
+        assert precision(made, Review) == TABLE
+
+    def test_many_to_many(self) -> None:
+        made = read(lambda: list(Product(pk=1).tags.all())).computed
+        assert precision(made, Tag) == TABLE
+        assert precision(made, Product.tags.through) == CONDITION
+
+    def test_fragments_written_by_hand_are_parsed(self) -> None:
+        fragment = RawSQL("SELECT product_id FROM testapp_review, testapp_place", ())
+        made = read(lambda: list(Product.objects.filter(pk__in=fragment))).computed
+        assert precision(made, Review) == TABLE
+        assert precision(made, Place) == TABLE
+
+    def test_a_child_by_pk_depends_on_one_row_of_each_table(self) -> None:
+        made = read(lambda: list(Restaurant.objects.filter(pk=1))).computed
+        assert precision(made, Restaurant) == ROW
+        assert precision(made, Place) == ROW
+
+    def test_keys_of_other_types(self) -> None:
+        assert precision(read(lambda: list(Ticket.objects.filter(pk=UUID))).computed, Ticket) == ROW
+        made = read(lambda: list(Country.objects.filter(pk="at"))).computed
+        assert precision(made, Country) == ROW
+
+    def test_no_query_is_no_dependency(self) -> None:
+        made = read(lambda: list(Product.objects.filter(pk__in=[]))).computed
+        assert made.tags() == []
+        assert made.forbidden is None
+
+
+class TestNeverStored:
+    READS: dict[str, Callable[[], Any]] = {
+        "random order": lambda: list(Product.objects.order_by("?")),
+        "the time of the query": lambda: list(Product.objects.annotate(now=Now())),
+        "a random number": lambda: list(Product.objects.annotate(number=Random())),
+        "a view": lambda: list(ListedProduct.objects.all()),
+        "a view by hand": lambda: list(Product.objects.raw("SELECT * FROM testapp_listedproduct")),
+        "today": lambda: list(
+            Product.objects.raw("SELECT * FROM testapp_product WHERE 'now' <> ''")
+        ),
+        "a current date": lambda: list(
+            Product.objects.raw("SELECT * FROM testapp_product WHERE since = CURRENT_DATE")
+        ),
+    }
+
+    @pytest.mark.parametrize("what", READS)
+    def test_what_changes_by_itself(self, what: str) -> None:
+        assert read(self.READS[what]).computed.forbidden
+
+    def test_locked_rows(self) -> None:
+        if connection.vendor == "sqlite":
+            pytest.skip("no row locks")
+        from django.db import transaction
+
+        with transaction.atomic():
+            made = read(lambda: list(Product.objects.select_for_update().filter(pk=1)))
+        assert made.computed.forbidden
+
+    def test_tables_that_the_settings_name(self, settings: Any) -> None:
+        settings.SMARTCACHE_UNCACHABLE_TABLES = ["testapp_tag"]
+        assert read(lambda: list(Tag.objects.all())).computed.forbidden
+        assert read(lambda: list(Product.objects.all())).computed.forbidden is None
+
+    def test_temporary_tables(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TEMPORARY TABLE scratch (id integer)")
+        sql = "SELECT 1 AS id FROM scratch"
+        assert read(lambda: list(Product.objects.raw(sql))).computed.forbidden
+        connection.close()
+
+    def test_tables_that_no_model_has_are_found_in_the_database(self) -> None:
+        sql = "SELECT id FROM django_migrations"
+        made = read(lambda: list(Product.objects.raw(sql)))
+        assert made.fresh
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM django_migrations WHERE name = 'never'")
+        assert not made.fresh
+
+
+class TestComputations:
+    def test_tokens_are_taken_before_the_query(self) -> None:
+        product = Product.objects.create(name="lamp")
+        held: list[int] = []
+
+        def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+            found = current()
+            assert found is not None
+            held.append(len(found.tags()))
+            return execute(sql, params, many, context)
+
+        with connection.execute_wrapper(watch):
+            read(lambda: Product.objects.get(pk=product.pk))
+        assert held == [2]
+
+    def test_inner_computations_add_to_the_outer(self) -> None:
+        with computation() as outer:
+            list(Tag.objects.all())
+            with computation(own=(7, 8)) as inner:
+                list(Place.objects.all())
+                inner.limit(5)
+            assert len(inner.tags()) == 1
+        assert dict(inner.tags()).items() <= dict(outer.tags()).items()
+        assert (7, 8) in outer.tags()
+        assert outer.remaining is not None
+        assert outer.remaining <= 5
+
+    def test_a_tag_with_two_tokens_is_not_stored(self) -> None:
+        with computation() as outer:
+            list(Tag.objects.all())
+            Tag.objects.create(name="between")
+            with computation() as inner:
+                list(Tag.objects.all())
+        assert inner.forbidden is None
+        assert outer.forbidden
+
+    def test_answers_pass_on_what_they_were_made_from(self) -> None:
+        with computation() as outer:
+            outer.inherit([(1, 2)], 9.0)
+            outer.inherit([(1, 2), (3, 4)], None)
+        assert outer.tags() == [(1, 2), (3, 4)]
+        assert outer.forbidden is None
+        assert outer.remaining is not None
+        assert outer.remaining <= 9.0
+        with computation() as outer:
+            outer.inherit([(1, 2)])
+            outer.inherit([(1, 3)])
+        assert outer.forbidden
+
+    def test_what_forbids_an_inner_one_forbids_the_outer(self) -> None:
+        with computation() as outer:
+            with computation() as inner:
+                inner.forbid("it is random")
+            assert outer.forbidden == "it is random"
+
+    def test_an_exception_hands_on_what_was_read(self) -> None:
+        with computation() as outer:
+            with pytest.raises(Product.DoesNotExist), computation():
+                Product.objects.get(pk=1)
+            found = outer.tags()
+        assert found
+        assert current() is None
+
+    async def test_tasks_and_threads_add_to_the_same_one(self) -> None:
+        # In a thread of its own: one left by an earlier test may hold another database.
+        async with ThreadSensitiveContext(), contextlib.AsyncExitStack() as stack:
+            made = stack.enter_context(computation())
+            await sync_to_async(list)(Tag.objects.all())
+            async for _ in Place.objects.all():
+                pass
+        assert {precision(made, Tag), precision(made, Place)} == {TABLE}
+
+    def test_a_straggler_adds_nothing(self) -> None:
+        with computation() as made:
+            context = contextvars.copy_context()
+        context.run(lambda: list(Tag.objects.all()))
+        assert made.tags() == []
+
+    def test_the_store_being_down_is_not_stored(self, monkeypatch: Any) -> None:
+        from djsmartcache import process
+
+        class Down:
+            def take(self, *_: Any) -> None:
+                return None
+
+        monkeypatch.setattr(process, "cache", Down)
+        assert read(lambda: list(Tag.objects.all())).computed.forbidden
+
+
+class TestDeclared:
+    def test_models_instances_and_querysets(self) -> None:
+        product = Product.objects.create(name="lamp")
+        other = Product.objects.create(name="desk")
+        with computation() as made:
+            made.depends_on([Tag, product, Place.objects.filter(name="Oak")])
+        assert precision(made, Tag) == TABLE
+        assert precision(made, Product) == ROW
+        assert precision(made, Place) == CONDITION
+        again = read(lambda: current().depends_on([product]))  # type: ignore[union-attr]
+        other.save()
+        assert again.fresh
+        product.save()
+        assert not again.fresh
+
+    def test_a_child_is_its_parents_too(self) -> None:
+        restaurant = Restaurant.objects.create(name="Oak")
+        made = read(lambda: current().depends_on([restaurant]))  # type: ignore[union-attr]
+        Place.objects.filter(pk=restaurant.pk).update(name="Elm")
+        assert not made.fresh
+
+    def test_nothing_else(self) -> None:
+        with computation() as made, pytest.raises(TypeError, match="'tags'"):
+            made.depends_on(["tags"])
+
+    def test_names_of_the_user(self) -> None:
+        from djsmartcache.orm import transaction
+
+        found = read(lambda: current().user_tags(["a", "b"]))  # type: ignore[union-attr]
+        transaction.note_anywhere([scopes.user_tag("c")])
+        assert found.fresh
+        transaction.note_anywhere([scopes.user_tag("b")])
+        assert not found.fresh

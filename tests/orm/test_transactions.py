@@ -1,0 +1,372 @@
+"""Bumps follow COMMIT and precede on_commit hooks; what a transaction may read and store."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db import transaction as django_transaction
+from django.db.models.signals import post_save
+from django.test import TestCase
+
+from djsmartcache import _core
+from djsmartcache.orm import transaction
+from djsmartcache.orm.switches import no_invalidation, smartcache_disabled
+from tests.orm.conftest import Recorded, read
+from tests.testapp.models import Product, Restaurant, Tag
+
+pytestmark = pytest.mark.usefixtures("shop")
+
+
+@pytest.fixture
+def lamp(shop: None) -> Product:
+    return Product.objects.create(name="lamp")
+
+
+def of(product: Product) -> Recorded:
+    return read(lambda: Product.objects.filter(pk=product.pk).first())
+
+
+class BoomError(Exception):
+    pass
+
+
+class TestCommit:
+    def test_nothing_is_dropped_before_commit(self, lamp: Product) -> None:
+        found = of(lamp)
+        with django_transaction.atomic():
+            lamp.save()
+            assert found.fresh
+        assert not found.fresh
+
+    def test_only_the_outermost_block_commits(self, lamp: Product) -> None:
+        found = of(lamp)
+        with django_transaction.atomic(durable=True):
+            with django_transaction.atomic():
+                lamp.save()
+            assert found.fresh
+        assert not found.fresh
+
+    def test_on_commit_hooks_run_after_the_bump(self, lamp: Product) -> None:
+        found = of(lamp)
+        seen: list[bool] = []
+        with django_transaction.atomic():
+            django_transaction.on_commit(lambda: seen.append(found.fresh))
+            lamp.save()
+        assert seen == [False]
+
+    def test_in_autocommit_the_bump_precedes_post_save(self, lamp: Product) -> None:
+        found = of(lamp)
+        seen: list[bool] = []
+
+        def receiver(**_: Any) -> None:
+            seen.append(found.fresh)
+
+        post_save.connect(receiver, sender=Product)
+        try:
+            lamp.save()
+        finally:
+            post_save.disconnect(receiver, sender=Product)
+        assert seen == [False]
+
+    def test_several_writes_are_one_bump(self, lamp: Product, monkeypatch: Any) -> None:
+        bumps: list[int] = []
+        bump = transaction.bump
+        monkeypatch.setattr(
+            transaction, "bump", lambda tags, tables: (bumps.append(len(tags)), bump(tags, tables))
+        )
+        with django_transaction.atomic():
+            lamp.save()
+            Tag.objects.create(name="a")
+            Restaurant.objects.create(name="Oak")
+        assert len(bumps) == 1
+
+    def test_commit_by_hand(self, lamp: Product) -> None:
+        found = of(lamp)
+        django_transaction.set_autocommit(False)
+        try:
+            lamp.save()
+            assert found.fresh
+            django_transaction.commit()
+            assert not found.fresh
+            found = of(lamp)
+            assert found.computed.forbidden or found.fresh
+        finally:
+            django_transaction.rollback()
+            django_transaction.set_autocommit(True)
+
+    def test_autocommit_switched_on_commits_what_is_open(self, lamp: Product) -> None:
+        if connection.vendor == "postgresql":
+            pytest.skip("psycopg refuses to switch inside of a transaction")
+        found = of(lamp)
+        django_transaction.set_autocommit(False)
+        lamp.save()
+        django_transaction.set_autocommit(True)
+        assert not found.fresh
+
+    def test_begin_and_commit_as_sql(self, lamp: Product) -> None:
+        found = of(lamp)
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            Product.objects.filter(pk=lamp.pk).update(stock=3)
+            assert found.fresh
+            cursor.execute("COMMIT")
+        assert not found.fresh
+        assert not transaction.writing()
+
+    def test_a_refused_commit_drops_nothing(self, lamp: Product) -> None:
+        found = of(lamp)
+        with django_transaction.atomic():
+            lamp.save()
+            with pytest.raises(django_transaction.TransactionManagementError):
+                django_transaction.commit()
+            assert found.fresh
+        assert not found.fresh
+
+    def test_a_store_that_fails_is_not_the_writers_problem(
+        self, lamp: Product, monkeypatch: Any
+    ) -> None:
+        def fail(*_: Any) -> None:
+            raise RuntimeError("the store is broken")
+
+        monkeypatch.setattr(transaction.process, "cache", fail)
+        lamp.stock = 4
+        lamp.save()
+        monkeypatch.undo()
+        assert Product.objects.get(pk=lamp.pk).stock == 4
+
+
+class TestRollback:
+    def test_a_rolled_back_save_keeps_the_entry(self, lamp: Product) -> None:
+        found = of(lamp)
+        with contextlib.suppress(BoomError), django_transaction.atomic():
+            lamp.save()
+            raise BoomError
+        assert found.fresh
+        assert not transaction.writing()
+
+    def test_a_rolled_back_savepoint_is_bumped_all_the_same(self, lamp: Product) -> None:
+        found = of(lamp)
+        with django_transaction.atomic():
+            with contextlib.suppress(BoomError), django_transaction.atomic():
+                lamp.save()
+                raise BoomError
+            Tag.objects.create(name="a")
+        assert not found.fresh
+
+    def test_rollback_as_sql_is_bumped(self, lamp: Product) -> None:
+        found = of(lamp)
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            Product.objects.filter(pk=lamp.pk).update(stock=3)
+            cursor.execute("ROLLBACK")
+        assert not found.fresh
+        assert not transaction.writing()
+
+    def test_a_connection_closed_inside_is_bumped(self, lamp: Product) -> None:
+        found = of(lamp)
+        django_transaction.set_autocommit(False)
+        lamp.save()
+        connection.close()
+        assert not found.fresh
+        assert not transaction.writing()
+
+
+class TestWritingTransactions:
+    def test_it_does_not_store(self, lamp: Product) -> None:
+        with django_transaction.atomic():
+            lamp.save()
+            assert transaction.writing()
+            assert of(lamp).computed.forbidden
+        assert not transaction.writing()
+        assert of(lamp).fresh
+
+    def test_a_computation_that_writes_inside_of_a_transaction_is_not_stored(
+        self, shop: None
+    ) -> None:
+        with django_transaction.atomic():
+            made = read(lambda: Product.objects.create(name="lamp"))
+        assert made.computed.forbidden
+
+    def test_it_knows_what_it_dirtied(self, lamp: Product) -> None:
+        desk = Product.objects.create(name="desk")
+        of_lamp, of_desk = of(lamp), of(desk)
+        with django_transaction.atomic():
+            lamp.save()
+            dirty = transaction.dirtied()
+        assert dirty & {tag for tag, _ in of_lamp.computed.tags()}
+        assert not dirty & {tag for tag, _ in of_desk.computed.tags()}
+        assert transaction.dirtied() == set()
+
+    def test_conditions_count_as_dirty_with_the_table(self, lamp: Product) -> None:
+        found = read(lambda: Product.objects.filter(stock=0).count())
+        lamp.save()  # learns the scheme
+        found = read(lambda: Product.objects.filter(stock=77).count())
+        with django_transaction.atomic():
+            lamp.save()
+            assert transaction.dirtied() & {tag for tag, _ in found.computed.tags()}
+
+    def test_cached_functions_ask_while_it_is_open(self, lamp: Product) -> None:
+        before = _core.contexts(0)
+        with django_transaction.atomic():
+            assert _core.contexts(0) == before
+            lamp.save()
+            assert _core.contexts(0) == before + 1
+            lamp.save()
+            assert _core.contexts(0) == before + 1
+        assert _core.contexts(0) == before
+
+    def test_a_thread_that_dies_inside_of_it_leaves_no_context(self, lamp: Product) -> None:
+        before = _core.contexts(0)
+
+        def work() -> None:
+            django_transaction.set_autocommit(False)
+            Tag.objects.create(name="lost")
+            connection.connection.close()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        gc.collect()
+        assert _core.contexts(0) == before
+
+
+class TestSnapshots:
+    def test_an_open_transaction_without_writes(self, lamp: Product) -> None:
+        with django_transaction.atomic():
+            found = of(lamp)
+        if connection.vendor == "sqlite":
+            assert found.computed.forbidden
+        else:
+            assert found.fresh
+
+    def test_repeatable_read_neither_reads_nor_stores(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has one level")
+        with django_transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            assert transaction.snapshot()
+            assert of(lamp).computed.forbidden
+        with django_transaction.atomic():
+            assert not transaction.snapshot()
+            assert of(lamp).fresh
+
+    def test_the_servers_default_level_counts(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has one level")
+        connection.connection.execute("SET default_transaction_isolation = 'repeatable read'")
+        with django_transaction.atomic():
+            assert of(lamp).computed.forbidden
+        connection.close()
+        with django_transaction.atomic():
+            assert of(lamp).fresh
+
+    def test_an_unfinished_result_holds_sqlites_snapshot(self, lamp: Product) -> None:
+        if connection.vendor != "sqlite":
+            pytest.skip("others read each statement anew")
+        Product.objects.bulk_create(Product(name=str(n)) for n in range(5))
+        rows = Product.objects.iterator(chunk_size=1)
+        next(rows)
+        assert of(lamp).computed.forbidden
+        del rows
+        gc.collect()
+        assert of(lamp).fresh
+
+
+class TestInsideOfTests:
+    """Users' tests run inside of a transaction that is rolled back at their end."""
+
+    @pytest.fixture
+    def case(self, shop: None) -> Any:
+        class Case(TestCase):
+            databases = {"default"}
+
+            def runTest(self) -> None:  # noqa: N802
+                """Never run: its hooks are called."""
+
+        Case.setUpClass()
+        case = Case()
+        case._pre_setup()
+        yield case
+        if getattr(case, "_open", True):
+            case._post_teardown()
+        Case.tearDownClass()
+        Case.doClassCleanups()
+
+    def test_writes_are_bumped_and_answers_stored(self, case: Any) -> None:
+        lamp = Product.objects.create(name="lamp")
+        found = of(lamp)
+        assert found.fresh
+        lamp.save()
+        assert not found.fresh
+
+    def test_a_block_of_the_code_under_test_commits(self, case: Any) -> None:
+        lamp = Product.objects.create(name="lamp")
+        found = of(lamp)
+        with django_transaction.atomic():
+            lamp.save()
+            assert found.fresh
+            assert of(lamp).computed.forbidden
+        assert not found.fresh
+        assert of(lamp).fresh
+
+    def test_a_block_without_savepoint_commits(self, case: Any) -> None:
+        lamp = Product.objects.create(name="lamp")
+        found = of(lamp)
+        with django_transaction.atomic(savepoint=False):
+            lamp.save()
+        assert not found.fresh
+
+    def test_the_end_of_the_test_is_a_write(self, case: Any) -> None:
+        lamp = Product.objects.create(name="lamp")
+        found = of(lamp)
+        assert found.fresh
+        case._post_teardown()
+        case._open = False
+        assert not found.fresh
+
+
+class TestSwitches:
+    def test_no_invalidation_lets_writes_go_unnoticed(self, lamp: Product) -> None:
+        found = of(lamp)
+        with no_invalidation():
+            lamp.save()
+        assert found.fresh
+
+        @no_invalidation()
+        def write() -> None:
+            lamp.save()
+
+        write()
+        assert found.fresh
+        lamp.save()
+        assert not found.fresh
+
+    def test_disabled_goes_on_bumping(self, lamp: Product) -> None:
+        found = of(lamp)
+        with smartcache_disabled():
+            lamp.save()
+        assert not found.fresh
+
+    def test_an_outer_computation_records_inside_of_disabled(self, lamp: Product) -> None:
+        @smartcache_disabled()
+        def inner() -> Any:
+            return Product.objects.get(pk=lamp.pk)
+
+        found = read(inner)
+        assert found.computed.tags()
+
+    async def test_a_coroutine_function_is_switched_too(self) -> None:
+        from djsmartcache.orm import switches
+
+        @smartcache_disabled()
+        async def inner() -> bool:
+            return switches.disabled()
+
+        assert await inner()
+        assert not switches.disabled()
