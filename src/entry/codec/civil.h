@@ -37,8 +37,9 @@ struct DayMicros {
   std::int64_t micros = 0;
 };
 constexpr DayMicros SplitMicros(std::int64_t micros) {
-  const std::int64_t rest = (micros % kMicrosPerDay + kMicrosPerDay) % kMicrosPerDay;
-  return {(micros - rest) / kMicrosPerDay, rest};
+  const std::int64_t rest = micros % kMicrosPerDay;
+  const std::int64_t days = micros / kMicrosPerDay;
+  return rest < 0 ? DayMicros{days - 1, rest + kMicrosPerDay} : DayMicros{days, rest};
 }
 
 static_assert(DaysFromCivil({1, 1, 1}) == kMinDays && DaysFromCivil({9999, 12, 31}) == kMaxDays);

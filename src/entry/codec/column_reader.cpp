@@ -213,9 +213,9 @@ void Reader::ReadTexts(Texts& out) {
     TakeWords(words, out.words);
     const std::string_view codes = in_.Take(column_.present);
     out.codes.assign(codes.begin(), codes.end());
-    if (std::any_of(out.codes.begin(), out.codes.end(), [&](auto code) { return code >= words; })) {
-      Fail();
-    }
+    const bool known = std::all_of(out.codes.begin(), out.codes.end(),
+                                   [&](std::uint8_t code) { return code < words; });
+    if (!known || words == 0) Fail();  // null rows have code 0, so there is always a word 0
   } else {
     Fail();
   }

@@ -151,6 +151,8 @@ TEST(FloatColumn, RoundTripsBitByBit) {
   CheckFloats({0.0, -0.0, inf, -inf, std::nan(""), std::numeric_limits<double>::denorm_min(),
                std::numeric_limits<double>::max(), 0.1, 1e22, 9007199254740993.0});
   CheckFloats({0.1, -0.0});
+  CheckFloats({1.0, 0.5, 0.25});          // earlier ones are scaled as later ones need it
+  CheckFloats({9007199254740991.0, 0.5});  // which is not always possible
   std::mt19937_64 random(2);
   std::vector<double> values(1000);
   for (auto& value : values) value = std::bit_cast<double>(random());
@@ -219,6 +221,24 @@ TEST(TextColumn, RefusesUuidsOfAnotherSize) {
   reader.ReadTexts(out);
   EXPECT_FALSE(reader.ok());
   EXPECT_TRUE(out.words.empty());
+}
+
+// Else the code 0 of a null row would be the number of no word.
+TEST(TextColumn, RefusesCodesWithoutWords) {
+  const std::vector<std::string_view> values{"a", "a", "b", "b", "b"};
+  OneColumn column(5, [&](Writer& w) { w.WriteTextColumn(ColumnType::kText, values, {}); });
+  std::string& payload = column.payload;
+  const std::size_t head = payload.size() - 11;  // head, count, 2 lengths, 2 letters, 5 codes
+  ASSERT_EQ(payload[head], static_cast<char>(ColumnHead(ColumnType::kText, Encoding::kWords, false)));
+  payload.resize(head);
+  payload += static_cast<char>(ColumnHead(ColumnType::kText, Encoding::kWords, true));
+  payload += "\x1f";             // all rows are null
+  payload += std::string(1, '\0');  // no words
+  Reader reader = column.Read(ColumnType::kText);
+  Reader::Texts out;
+  reader.ReadTexts(out);
+  EXPECT_FALSE(reader.ok());
+  EXPECT_TRUE(out.codes.empty());
 }
 
 TEST(BoolColumn, RoundTrips) {
@@ -345,6 +365,47 @@ TEST(Rows, StayWithinTheFreeCellsHoweverManyAreConstant) {
   EXPECT_EQ(r.Next(), Type::kEnd);
 }
 
+TEST(Rows, DecimalsPayForTheirCellsToo) {
+  const std::size_t rows = kFreeCells / 2 + 1;
+  Writer w;
+  w.WriteRows(HeaderOf(3, rows));
+  const std::vector<double> same(rows, 0.5);
+  for (int i = 0; i < 3; ++i) w.WriteFloatColumn(same, {});
+  const std::string payload = w.Take();
+  Reader r(payload);
+  r.ReadRows();
+  for (int i = 0; i < 3; ++i) {
+    Bytes nulls;
+    std::vector<double> floats;
+    EXPECT_EQ(r.ReadColumn(nulls), ColumnType::kFloat);
+    r.ReadFloats(floats);
+    EXPECT_EQ(floats, same);
+  }
+  EXPECT_EQ(r.Next(), Type::kEnd);
+}
+
+// Two million cells out of a few bytes: by hand, since no writer writes them.
+TEST(Rows, ReaderRefusesConstantsBeyondTheFreeCells) {
+  const std::vector<std::int64_t> one{5};
+  OneColumn column(1, [&](Writer& w) { w.WriteIntColumn(ColumnType::kInt, one, {}); });
+  const auto with_rows = [&](const char* varint) {
+    std::string payload = column.payload;
+    payload.replace(payload.size() - 3, 1, varint);  // before head and constant
+    return payload;
+  };
+  const std::string many = with_rows("\x80\x89\x7a");  // 2,000,000 and more
+  EXPECT_EQ(Reader(many).ReadRows().count, 0u);
+  const std::string all = with_rows("\x80\x80\x10");  // as many as there are free cells
+  Reader r(all);
+  EXPECT_EQ(r.ReadRows().count, kFreeCells);
+  Bytes nulls;
+  std::vector<std::int64_t> ints;
+  r.ReadColumn(nulls);
+  r.ReadInts(ints);
+  EXPECT_EQ(ints.size(), kFreeCells);
+  EXPECT_EQ(r.Next(), Type::kEnd);
+}
+
 TEST(Rows, ReaderRefusesMoreRowsThanTheInputCanHold) {
   Writer w;
   w.WriteRows(HeaderOf(0, 0));
@@ -374,7 +435,14 @@ TEST(Rows, ReaderRefusesCallsOutOfOrder) {
     EXPECT_FALSE(r.ok());
   }
   {
-    Reader r = column.Read(ColumnType::kInt);
+    Writer w;
+    w.WriteRows(HeaderOf(2, 2));
+    w.WriteIntColumn(ColumnType::kInt, ids, {});
+    w.WriteIntColumn(ColumnType::kInt, ids, {});
+    const std::string payload = w.Take();
+    Reader r(payload);
+    r.ReadRows();
+    EXPECT_EQ(r.ReadColumn(nulls), ColumnType::kInt);
     EXPECT_EQ(r.ReadColumn(nulls), ColumnType::kInvalid);  // data not read
     EXPECT_FALSE(r.ok());
   }
