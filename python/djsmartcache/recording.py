@@ -24,7 +24,7 @@ _FREE: Final = frozenset(
         "GET", "LANGUAGE_CODE", "POST", "_body", "_current_scheme_host", "_encoding", "_files",
         "_messages", "_post", "_post_parse_error", "_read_started", "_stream", "_upload_handlers",
         "content_params", "content_type", "csrf_processing_done", "_dont_enforce_csrf_checks",
-        "_cached_user", "_acached_user", "body_receive_timeout", "method", "path", "path_info",
+        "_cached_user", "_acached_user", "body_receive_timeout", "current_app", "method", "path", "path_info",
         "resolver_match", "script_name", "urlconf", _ACTIVE,
     }
 )  # fmt: skip

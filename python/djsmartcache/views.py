@@ -88,6 +88,7 @@ class CachedView:
             translation.get_language(),
             timezone.get_current_timezone_name(),
             str(getattr(request, "urlconf", None)),
+            str(getattr(request, "current_app", None)),
             tuple(keys.full_name(type(arg)) for arg in self.args[:1] if arg is not self.given),
             (str(getattr(renderer, "media_type", "")), str(getattr(renderer, "format", ""))),
             str(getattr(drf, "version", None)),
