@@ -44,15 +44,14 @@ void Session::Reset() {
 Access::Held::Held(Control& control, Gates gates, Duration timeout) : control_(control) {
   const auto wanted = static_cast<unsigned>(gates);
   if ((wanted & static_cast<unsigned>(Gates::kEntries)) != 0) {
-    if (!control_.entries_gate().Lock(timeout)) return;
-    entries_ = true;
+    entry_ = control_.entries_gate().Lock(timeout);
+    entries_ = entry_ == Gate::Entry::kEntered;
   }
-  if ((wanted & static_cast<unsigned>(Gates::kTokens)) != 0) {
-    if (!control_.tokens_gate().Lock(timeout)) return;
-    tokens_ = true;
-    control_.Mend();
+  if (entry_ == Gate::Entry::kEntered && (wanted & static_cast<unsigned>(Gates::kTokens)) != 0) {
+    entry_ = control_.tokens_gate().Lock(timeout);
+    tokens_ = entry_ == Gate::Entry::kEntered;
+    if (tokens_) control_.Mend();
   }
-  held_ = true;
 }
 
 Access::Held::~Held() {
@@ -73,13 +72,14 @@ Duration Access::Patience(Process& process) const {
   return again_at == 0 || CoarseMilliseconds() >= again_at ? location_.timeout : Duration(0);
 }
 
-Status Access::GateHeld(Process& process) {
+Status Access::Kept(Process& process, Gate::Entry entry) {
+  if (entry == Gate::Entry::kCrowded) return Unavailable("lmdb: too many are writing at once");
   std::int64_t again_at = process.wait_again_at.load(std::memory_order_relaxed);
   const std::int64_t now = CoarseMilliseconds();
   if (again_at == 0 || now >= again_at) {
     process.wait_again_at.compare_exchange_strong(again_at, now + kBackOff);
   }
-  return Unavailable("lmdb: another process has been writing for too long; is it stopped?");
+  return Unavailable("lmdb: a process has stopped in the midst of writing");
 }
 
 Status Access::Failed(int code) { return Unavailable(std::string("lmdb: ") + mdb_strerror(code)); }
@@ -90,9 +90,11 @@ bool Access::Usable(Process& process) {
 }
 
 Result<std::shared_ptr<Generation>> Access::Present(Process& process) {
-  if (!Usable(process)) return Reopen(process);
-  MutexLock lock(process.mutex);
-  return process.generation;
+  if (Usable(process)) {
+    MutexLock lock(process.mutex);
+    if (process.generation != nullptr) return process.generation;
+  }
+  return Reopen(process);
 }
 
 Result<std::shared_ptr<Generation>> Access::Reopen(Process& process) {
@@ -100,34 +102,47 @@ Result<std::shared_ptr<Generation>> Access::Reopen(Process& process) {
     MutexLock lock(process.mutex);
     if (!process.failure.ok()) return process.failure;
   }
+  // Let go of what cannot be used, before opening: on a full disk its space is needed.
+  Replace(process, nullptr);
   auto acquired = Generation::Acquire(location_);
+  process.open_again_at.store(acquired.ok() ? 0 : CoarseMilliseconds() + kBackOff,
+                              std::memory_order_relaxed);
+  if (acquired.ok()) {
+    Replace(process, *acquired);
+  } else {
+    MutexLock lock(process.mutex);
+    process.failure = acquired.status();
+  }
+  return acquired;
+}
+
+void Access::Replace(Process& process, const std::shared_ptr<Generation>& generation) {
   // Destroyed after the lock is gone.
   std::vector<std::unique_ptr<Session>> idle;
   std::shared_ptr<Generation> old;
   MutexLock lock(process.mutex);
-  process.failure = acquired.status();
-  process.open_again_at.store(acquired.ok() ? 0 : CoarseMilliseconds() + kBackOff,
-                              std::memory_order_relaxed);
-  if (!acquired.ok()) return acquired;
-  if (process.generation == *acquired) return acquired;
-  old = std::exchange(process.generation, *acquired);
+  if (process.generation == generation) return;
+  // Another thread's work, done meanwhile.
+  if (process.generation != nullptr && process.generation->control()->Usable()) return;
   idle.swap(process.idle);
-  const std::shared_ptr<Control>& control = process.generation->control();
-  process.controls.push_back(control);
-  process.control.store(control.get(), std::memory_order_release);
-  return acquired;
+  old = std::exchange(process.generation, generation);
+  if (generation == nullptr) return;
+  process.controls.push_back(generation->control());
+  process.control.store(generation->control().get(), std::memory_order_release);
 }
 
 Result<std::unique_ptr<Session>> Access::Take(Process& process) {
-  if (!Usable(process)) {
-    auto present = Reopen(process);
-    if (!present.ok()) return present.status();
+  if (Usable(process)) {
+    MutexLock lock(process.mutex);
+    if (!process.idle.empty()) {
+      std::unique_ptr<Session> session = std::move(process.idle.back());
+      process.idle.pop_back();
+      return session;
+    }
   }
-  MutexLock lock(process.mutex);
-  if (process.idle.empty()) return std::make_unique<Session>(process.generation);
-  std::unique_ptr<Session> session = std::move(process.idle.back());
-  process.idle.pop_back();
-  return session;
+  auto present = Present(process);
+  if (!present.ok()) return present.status();
+  return std::make_unique<Session>(std::move(present).value());
 }
 
 void Access::GiveBack(Process& process, std::unique_ptr<Session> session) {

@@ -109,20 +109,24 @@ class Access {
     ~Held();
     Held(const Held&) = delete;
     Held& operator=(const Held&) = delete;
-    [[nodiscard]] bool held() const { return held_; }
+    // kEntered: all of them are held.
+    [[nodiscard]] Gate::Entry entry() const { return entry_; }
 
    private:
     Control& control_;
-    bool entries_ = false, tokens_ = false, held_ = false;
+    bool entries_ = false, tokens_ = false;
+    Gate::Entry entry_ = Gate::Entry::kEntered;
   };
 
   static bool Usable(Process& process);
   Result<std::shared_ptr<Generation>> Present(Process& process);
   Result<std::shared_ptr<Generation>> Reopen(Process& process);
+  // Puts `generation` (null: none) in the place of one that cannot be used.
+  static void Replace(Process& process, const std::shared_ptr<Generation>& generation);
   Result<std::unique_ptr<Session>> Take(Process& process);
   void GiveBack(Process& process, std::unique_ptr<Session> session);
-  // Remembers for a while that a gate could not be had.
-  static Status GateHeld(Process& process);
+  // A gate could not be had; remembers for a while that its holder is stuck.
+  static Status Kept(Process& process, Gate::Entry entry);
   [[nodiscard]] Duration Patience(Process& process) const;
   static Status Failed(int code);
 
@@ -158,7 +162,7 @@ Status Access::Write(Gates gates, Body&& body) {
     int code = 0;
     {
       const Held held(control, gates, Patience(process));
-      if (!held.held()) return GateHeld(process);
+      if (held.entry() != Gate::Entry::kEntered) return Kept(process, held.entry());
       // Asked under the gate: whoever replaces the files from here on does so after this write
       // began, and nothing in the new ones can be older than it.
       if (!control.UsableNow()) {

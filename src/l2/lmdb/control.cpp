@@ -48,16 +48,6 @@ bool IsStill(const FileMark& mark, const FileMark& present) {
 
 }  // namespace
 
-std::int64_t CoarseMilliseconds() {
-#if defined(CLOCK_MONOTONIC_COARSE)
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return now.tv_sec * std::int64_t{1000} + now.tv_nsec / 1'000'000;
-#else
-  return std::chrono::steady_clock::now().time_since_epoch() / std::chrono::milliseconds(1);
-#endif
-}
-
 bool MarkFile(const std::string& path, FileMark& mark) {
   struct stat status{};
   if (lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return false;

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "l2/lmdb/coarse_clock.h"
 #include "l2/lmdb/gate.h"
 #include "smartcache/clock.h"
 #include "smartcache/result.h"
@@ -38,9 +39,6 @@ struct FileMark {
 };
 // False when there is no plain file at `path`.
 [[nodiscard]] bool MarkFile(const std::string& path, FileMark& mark);
-
-// Real time in milliseconds, good to about ten of them. Cost: a quarter of an exact clock.
-[[nodiscard]] std::int64_t CoarseMilliseconds();
 
 class Control {
  public:

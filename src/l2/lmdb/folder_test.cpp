@@ -26,7 +26,7 @@ TEST(LmdbFolder, MakesWhatIsMissingForUsAlone) {
   const auto folder = Folder::Open(test.path + "/a/b/", "test");
   ASSERT_TRUE(folder.ok()) << folder.status().message();
   for (const std::string& path : {test.path + "/a", test.path + "/a/b", folder.value()->path()}) {
-    struct stat status {};
+    struct stat status{};
     ASSERT_EQ(stat(path.c_str(), &status), 0) << path;
     EXPECT_EQ(status.st_mode & 07777, 0700u) << path;
   }

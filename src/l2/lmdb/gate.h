@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 
@@ -27,9 +28,12 @@ class Gate {
   struct Shared {
 #if SMARTCACHE_ROBUST_GATES
     pthread_mutex_t mutex;
-#else
-    std::uint64_t unused;
 #endif
+    // How often it was entered: who sees it move waits for a crowd, not for a holder that is stuck.
+    std::atomic<std::uint64_t> turns;
+    // Until then (CoarseMilliseconds) newcomers let somebody go first who has waited for long. A
+    // time, so that it ends by itself should that one die.
+    std::atomic<std::int64_t> yield_until;
   };
   // Makes a gate in a file that no other process knows yet. False: the system cannot.
   static bool Init(Shared& shared);
@@ -37,12 +41,21 @@ class Gate {
   // `file`: open on the file that `shared` lies in; flock locks it.
   Gate(Shared& shared, int file) : shared_(shared), file_(file) {}
 
-  // False: it was not free within `timeout`, of real time.
-  [[nodiscard]] bool Lock(Duration timeout);
+  enum class Entry : std::uint8_t {
+    kEntered,
+    kStuck,    // nobody has entered or left for `timeout`: the holder is stopped
+    kCrowded,  // not our turn in several times `timeout`
+  };
+  // `timeout` is of real time; 0 tries once.
+  [[nodiscard]] Entry Lock(Duration timeout);
   void Unlock();
 
  private:
-  [[maybe_unused]] Shared& shared_;
+  // 0: entered; EBUSY; else the system's code.
+  [[nodiscard]] int TryLock();
+  [[nodiscard]] int TimedLock(Duration timeout);
+
+  Shared& shared_;
   [[maybe_unused]] const int file_;
 #if !SMARTCACHE_ROBUST_GATES
   std::timed_mutex threads_;

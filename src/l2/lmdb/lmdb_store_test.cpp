@@ -59,7 +59,8 @@ class LmdbStoreTest : public testing::Test {
   [[nodiscard]] std::string Data() const {
     return folder_.path + "/" + FolderName(folder_.options().prefix) + "/data";
   }
-  // True when the store turns untrusted by itself, without being called, within its time of looking.
+  // True when the store turns untrusted by itself, without being called, within its time of
+  // looking.
   bool NoticesByItself() {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
     while (store_->ChangeCounter() != 0u) {
@@ -76,7 +77,8 @@ class LmdbStoreTest : public testing::Test {
 
 TEST_F(LmdbStoreTest, FullMapEvictsTheOldAndNeverRefuses) {
   const std::string envelope(1000, 'x');
-  constexpr int kEntries = 20'000;  // four times what fits: pages of 4 kB hold two of these at random
+  constexpr int kEntries =
+      20'000;  // four times what fits: pages of 4 kB hold two of these at random
   for (int i = 0; i < kEntries; ++i) {
     clock_.Advance(std::chrono::microseconds(1));
     ASSERT_TRUE(Put(std::to_string(i), envelope));
@@ -107,7 +109,8 @@ TEST_F(LmdbStoreTest, EvictsTheExpiredBeforeTheLiving) {
 }
 
 TEST_F(LmdbStoreTest, TakesLargeValuesIntoAMapFullOfSmallOnes) {
-  for (int i = 0; i < 60'000; ++i) ASSERT_TRUE(Put("small" + std::to_string(i), std::string(200, 's')));
+  for (int i = 0; i < 60'000; ++i)
+    ASSERT_TRUE(Put("small" + std::to_string(i), std::string(200, 's')));
   std::string large(1'500'000, 'l');
   for (int i = 0; i < 40; ++i) {
     large[0] = static_cast<char>(i);
