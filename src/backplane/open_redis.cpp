@@ -6,10 +6,28 @@
 #include "l2/redis/keys.h"
 #include "l2/redis/redis_store.h"
 #include "l2/redis/redis_url.h"
+#include "l2/redis/sentinel.h"
 #include "l2/redis/single_server.h"
 #include "smartcache/cache.h"
 
 namespace smartcache {
+namespace {
+
+// How the primary is found.
+redis::Locate LocateOf(const redis::RedisUrl& url, const redis::Login& login, const Clock& clock) {
+  if (url.topology != redis::Topology::kSentinel) {
+    return
+        [endpoint = url.endpoints.front()](Instant) -> Result<redis::Endpoint> { return endpoint; };
+  }
+  redis::Login asking = login;
+  asking.role = redis::Role::kSentinel;
+  asking.user = url.sentinel_user;
+  asking.password = url.sentinel_password;
+  auto sentinels = std::make_shared<redis::Sentinels>(url.endpoints, url.service, asking, clock);
+  return [sentinels](Instant deadline) { return sentinels->FindPrimary(deadline); };
+}
+
+}  // namespace
 
 Result<RedisParts> OpenRedis(std::string_view text, const Options& options, const Clock& clock) {
   Result<redis::RedisUrl> parsed = redis::ParseRedisUrl(text);
@@ -19,10 +37,11 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
     return Status(Code::kInvalidArgument, "the key prefix '" + options.prefix +
                                               "' has braces, which Redis Cluster gives a meaning");
   }
-  if (url.topology != redis::Topology::kSingle) {
-    return Status(Code::kInvalidArgument,
-                  "Redis URL: Sentinel and Cluster are not supported by this version; "
-                  "allowed: redis://host[:port][/database], unix:///path[?db=N]");
+  if (url.topology == redis::Topology::kCluster) {
+    return Status(
+        Code::kInvalidArgument,
+        "Redis URL: Cluster is not supported by this version; allowed: redis://, unix://, "
+        "redis+sentinel:// and the same with valkey");
   }
   const redis::Keys keys(options.prefix);
   redis::Login login;
@@ -32,8 +51,7 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
   login.timeout = options.redis_timeout;
   login.check_interval = options.trust_bound / 4;
   login.probe_key = keys.Probe(0);
-  const redis::Endpoint endpoint = url.endpoints.front();
-  const redis::Locate locate = [endpoint](Instant) -> Result<redis::Endpoint> { return endpoint; };
+  const redis::Locate locate = LocateOf(url, login, clock);
 
   auto peers =
       std::make_shared<redis::Peers>(Hash64(options.prefix + "\n" + std::to_string(url.database)));

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <thread>
 #include <vector>
 
@@ -138,7 +140,9 @@ TEST(RedisBackplane, TellsOfClearsOfTheSameKeySpaceOnly) {
 TEST(RedisBackplane, TrustsNothingAfterAMessageItDoesNotUnderstand) {
   const Options options = TestOptions();
   Process one(TestServer::SharedUrl(), options);
-  ASSERT_EQ(Ask(TestServer::Shared(), {"PUBLISH", options.channel, "\x02 of another version"})->integer, 1);
+  ASSERT_EQ(
+      Ask(TestServer::Shared(), {"PUBLISH", options.channel, "\x02 of another version"})->integer,
+      1);
   ASSERT_TRUE(one.Fence());
   EXPECT_EQ(one.sink.seen().clears, 1);
 }
@@ -236,7 +240,8 @@ TEST(RedisBackplane, DemotedServerIsALoss) {
   Options options = TestOptions();
   options.trust_bound = milliseconds(200);
   Process one(server.url(), options);
-  ASSERT_NE(Ask(server.endpoint(), {"REPLICAOF", "127.0.0.1", std::to_string(other.port())}), nullptr);
+  ASSERT_NE(Ask(server.endpoint(), {"REPLICAOF", "127.0.0.1", std::to_string(other.port())}),
+            nullptr);
   EXPECT_TRUE(Eventually([&] { return one.sink.seen().losses == 1; }));
 }
 
@@ -249,42 +254,59 @@ TEST(RedisBackplane, ServerThatCannotReachItsReplicasIsALoss) {
   EXPECT_TRUE(Eventually([&] { return one.sink.seen().losses == 1; }));
 }
 
+// The lock's key and a thread that waits for it, once it has said so in the lock.
+struct LockWaiter {
+  LockWaiter(Store& store, const redis::Endpoint& server, const std::string& prefix) {
+    const redis::ReplyPtr keys = Ask(server, {"KEYS", prefix + ":*:l:k"});
+    EXPECT_EQ(keys->elements, 1u);
+    lock = redis::Text(*keys->element[0]);
+    thread = std::thread([&store, this] {
+      const auto unlocked = store.AwaitUnlock("k", std::chrono::seconds(30));
+      woken = unlocked.ok() && *unlocked;
+    });
+    EXPECT_TRUE(Eventually([&] { return redis::AskText(server, {"GET", lock}) == "11w"; }));
+  }
+  ~LockWaiter() {
+    if (thread.joinable()) thread.join();
+  }
+  std::string lock;
+  std::thread thread;
+  std::atomic<bool> woken{false};
+};
+
 TEST(RedisBackplane, ReleasedLockWakesItsWaiterByMessage) {
   const Options options = TestOptions();
   Process one(TestServer::SharedUrl(), options), two(TestServer::SharedUrl(), options);
-  const auto begun = one.store().Begin("k", 11, kLease);
-  ASSERT_TRUE(begun.ok() && begun->locked);
-  std::atomic<bool> woken{false};
-  std::thread waiter([&] {
-    const auto unlocked = two.store().AwaitUnlock("k", kLong);
-    woken = unlocked.ok() && *unlocked;
-  });
-  // The waiter says so in the lock.
-  const redis::ReplyPtr keys = Ask(TestServer::Shared(), {"KEYS", options.prefix + ":*:l:k"});
-  ASSERT_EQ(keys->elements, 1u);
-  const std::string lock(redis::Text(*keys->element[0]));
-  ASSERT_TRUE(Eventually([&] { return redis::AskText(TestServer::Shared(), {"GET", lock}) == "11w"; }));
-  ASSERT_TRUE(one.store().Fill({"k", "v", kLong, begun->key_token.token, 11}).value());
-  waiter.join();
-  EXPECT_TRUE(woken.load());
-  EXPECT_TRUE(one.Fence());
-  EXPECT_EQ(one.sink.seen().tags, Tags{}) << "a lock's release is not a bump";
+  for (const std::string_view envelope : {"v", ""}) {
+    // Nothing but the message can end the waiting: the lease is too long.
+    const auto begun = one.store().Begin("k", 11, std::chrono::hours(1));
+    ASSERT_TRUE(begun.ok() && begun->locked);
+    LockWaiter waiter(two.store(), TestServer::Shared(), options.prefix);
+    EXPECT_TRUE(one.store().RenewLock("k", 11, std::chrono::hours(1)).value());
+    EXPECT_TRUE(one.store().Begin("k", 11, kLease)->locked) << "not its owner's any more";
+    ASSERT_TRUE(one.store().Fill({"k", envelope, kLong, begun->key_token.token, 11}).ok());
+    waiter.thread.join();
+    EXPECT_TRUE(waiter.woken.load());
+  }
+  EXPECT_TRUE(two.Fence());
+  EXPECT_EQ(two.sink.seen().tags, Tags{}) << "a lock's release is not a bump";
 }
 
 TEST(RedisBackplane, WaiterWhoseListenerIsLostLooksByItself) {
   TestServer server;
-  Options options = TestOptions();
+  const Options options = TestOptions();
   Process one(server.url(), options);
-  const auto begun = one.store().Begin("k", 11, std::chrono::hours(1));
-  ASSERT_TRUE(begun.ok() && begun->locked);
-  std::thread waiter([&] { EXPECT_TRUE(one.store().AwaitUnlock("k", kLong).value()); });
-  ASSERT_EQ(Ask(server.endpoint(), {"CLIENT", "KILL", "TYPE", "pubsub"})->integer, 1);
-  ASSERT_TRUE(Eventually([&] { return one.sink.seen().losses == 1; }));
-  // Nobody tells of this.
-  const redis::ReplyPtr keys = Ask(server.endpoint(), {"KEYS", options.prefix + ":*:l:k"});
-  ASSERT_EQ(keys->elements, 1u);
-  ASSERT_EQ(Ask(server.endpoint(), {"DEL", redis::Text(*keys->element[0])})->integer, 1);
-  waiter.join();
+  ASSERT_TRUE(one.store().Begin("k", 11, std::chrono::hours(1))->locked);
+  LockWaiter waiter(one.store(), server.endpoint(), options.prefix);
+  // At one stroke, so that nobody hears of the release.
+  const auto replies = redis::AskAll(
+      server.endpoint(),
+      {{"MULTI"}, {"DEL", waiter.lock}, {"CLIENT", "KILL", "TYPE", "pubsub"}, {"EXEC"}});
+  ASSERT_EQ(replies.size(), 4u);
+  ASSERT_EQ(replies[3]->elements, 2u);
+  waiter.thread.join();
+  EXPECT_TRUE(waiter.woken.load());
+  EXPECT_EQ(one.sink.seen().losses, 1);
 }
 
 TEST(RedisBackplane, DeadHoldersWaiterWakesWithTheLease) {
@@ -306,6 +328,14 @@ TEST(RedisBackplane, StopsAtOnceAndStartsAgain) {
   EXPECT_TRUE(Eventually([&] { return one.sink.seen().epochs.size() == 2; }));
 }
 
+std::ptrdiff_t CountSockets() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return std::count_if(begin(all), end(all), [](const auto& file) {
+    std::error_code gone;
+    return std::filesystem::read_symlink(file, gone).string().starts_with("socket:");
+  });
+}
+
 TEST(RedisBackplane, ForkedChildHasSocketsOfItsOwn) {
 #if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the thread sanitizer supports no threads after a fork";
@@ -317,11 +347,13 @@ TEST(RedisBackplane, ForkedChildHasSocketsOfItsOwn) {
   ASSERT_EQ(pipe(pipes), 0);
   const pid_t child = fork();
   if (child == 0) {
+    const auto inherited = CountSockets();
     parent.parts.store->AfterFork();
     parent.parts.backplane->AfterFork();
+    bool good = CountSockets() <= inherited - 2;
     RecordingSink sink;
     parent.parts.backplane->Start(sink);
-    bool good = Eventually([&] { return !sink.seen().epochs.empty(); });
+    good = good && Eventually([&] { return !sink.seen().epochs.empty(); });
     const auto read = parent.store().Get("k", {});
     good = good && read.ok() && read->entry && read->entry->envelope == "v";
     good = good && parent.store().Bump(Tags{4711}, {}).ok() && parent.Fence();

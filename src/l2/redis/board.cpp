@@ -24,13 +24,17 @@ Board::Place::~Place() {
   if (--found->second.threads == 0) board_.waiting_.erase(found);
 }
 
+bool Board::Place::Listening() {
+  MutexLock lock(board_.mutex_);
+  losses_ = board_.losses_;
+  return board_.listening_;
+}
+
 bool Board::Place::Wait(Duration limit) {
   const auto until = std::chrono::steady_clock::now() + std::min(limit, kLongestWait);
-  const bool listening = board_.listening();
   MutexLock lock(board_.mutex_);
   const Waiting& waiting = board_.waiting_.find(tag_)->second;
-  while (waiting.wakes == seen_) {
-    if (listening && !board_.listening()) return false;
+  while (waiting.wakes == seen_ && board_.losses_ == losses_) {
     if (board_.changed_.wait_until(board_.mutex_, until) == std::cv_status::timeout) break;
   }
   const bool woken = waiting.wakes != seen_;
@@ -48,8 +52,9 @@ void Board::Wake(Tag tag) {
 
 void Board::SetListening(bool listening) {
   MutexLock lock(mutex_);
-  listening_.store(listening, std::memory_order_release);
-  if (!listening) changed_.notify_all();
+  if (listening_ && !listening) ++losses_;
+  listening_ = listening;
+  changed_.notify_all();
 }
 
 }  // namespace smartcache::redis

@@ -1,7 +1,6 @@
 // Where threads wait for locks to be released; the listener wakes them. Thread-safe.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <unordered_map>
 
@@ -21,20 +20,21 @@ class Board {
     ~Place();
     Place(const Place&) = delete;
     Place& operator=(const Place&) = delete;
+    // Before asking the server: whether a release from here on would be heard.
+    [[nodiscard]] bool Listening();
     // True when the lock was released since the last call, or since enrolling. False after `limit`,
-    // and when there is no listening any more.
+    // and when listening was interrupted since Listening() was called.
     [[nodiscard]] bool Wait(Duration limit);
 
    private:
     Board& board_;
     const Tag tag_;
-    std::uint64_t seen_ = 0;
+    std::uint64_t seen_ = 0, losses_ = 0;
   };
 
   void Wake(Tag tag);
   // Whether there is a listener that would hear of a release. Losing it wakes everybody, to look.
   void SetListening(bool listening);
-  [[nodiscard]] bool listening() const { return listening_.load(std::memory_order_acquire); }
 
  private:
   struct Waiting {
@@ -42,9 +42,10 @@ class Board {
     std::uint64_t wakes = 0;
   };
 
-  std::atomic<bool> listening_{false};
   Mutex mutex_;
   CondVar changed_;
+  bool listening_ GUARDED_BY(mutex_) = false;
+  std::uint64_t losses_ GUARDED_BY(mutex_) = 0;
   std::unordered_map<Tag, Waiting> waiting_ GUARDED_BY(mutex_);
 };
 

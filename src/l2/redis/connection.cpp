@@ -96,24 +96,27 @@ Status Connection::LogIn(const Login& login, Instant deadline) {
     const std::string_view user = login.user.empty() ? "default" : std::string_view(login.user);
     batch.Add(0, {"HELLO", "3", "AUTH", user, login.password, "SETNAME", kClientName});
   }
-  batch.Add(0, {"SELECT", std::to_string(login.database)});
-  batch.Add(0, {"INFO", "server"});
-  batch.Add(0, {"INFO", "replication"});
-  check_due_ = false;
+  if (login.role == Role::kPrimary) {
+    batch.Add(0, {"INFO", "server"});
+    batch.Add(0, {"INFO", "replication"});
+    if (login.database != 0) batch.Add(0, {"SELECT", std::to_string(login.database)});
+  }
+  batch.sent = clock_.Now();
   Status status = Send(batch.bytes(), deadline);
   if (status.ok()) status = ReceiveAll(batch, deadline);
   if (!status.ok()) return status;
   for (const ReplyPtr& reply : batch.replies) {
     if (reply->type == VALKEY_REPLY_ERROR) return ServerError(*reply);
   }
-  const std::string_view server = Text(batch.reply(2)), replication = Text(batch.reply(3));
+  checked_at_ = batch.sent;
+  if (login.role == Role::kSentinel) return Ok();
+  const std::string_view server = Text(batch.reply(1)), replication = Text(batch.reply(2));
   if (MajorVersion(InfoField(server, "redis_version")) < kOldestMajorVersion) {
     return Unavailable("Redis 7.0 or later, or Valkey, is needed");
   }
   if (InfoField(replication, "role") != "master") return Unavailable("the server is a replica");
   replication_id_ = InfoField(replication, "master_replid");
   epoch_ = Hash64(std::string(InfoField(server, "run_id")) + ":" + replication_id_);
-  checked_at_ = batch.sent;
   return Ok();
 }
 

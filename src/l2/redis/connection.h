@@ -17,8 +17,12 @@
 
 namespace smartcache::redis {
 
-// How to open connections to one server. Lives longer than they do.
+// What a server is to be. A sentinel only tells addresses: it has no data, role or epoch.
+enum class Role : std::uint8_t { kPrimary, kSentinel };
+
+// How to open connections to one server.
 struct Login {
+  Role role = Role::kPrimary;
   std::string user, password;
   int database = 0;
   Duration timeout{};         // of one call, connecting included

@@ -4,7 +4,7 @@
 
 namespace smartcache::redis {
 
-std::unique_ptr<Connection> Pool::TakeIdle(Instant now) {
+std::unique_ptr<Connection> Pool::TakeIdle(Instant now, Retry retry) {
   for (;;) {
     std::unique_ptr<Connection> connection;
     {
@@ -13,8 +13,9 @@ std::unique_ptr<Connection> Pool::TakeIdle(Instant now) {
       connection = std::move(idle_.back());
       idle_.pop_back();
     }
-    if (now - connection->last_used < kTrustedIdleness || connection->SeemsAlive())
-      return connection;
+    const bool recent = now - connection->last_used < kTrustedIdleness;
+    if (recent && retry == Retry::kIfClosed) return connection;
+    if (connection->SeemsAlive()) return connection;
   }
 }
 

@@ -10,13 +10,15 @@
 
 #include "base/mutex.h"
 #include "l2/redis/connection.h"
+#include "l2/redis/servers.h"
 
 namespace smartcache::redis {
 
 class Pool {
  public:
-  // An idle connection that looks alive, or null.
-  [[nodiscard]] std::unique_ptr<Connection> TakeIdle(Instant now);
+  // An idle connection or null. Where commands cannot be sent again, it is one that looks alive;
+  // else one used a moment ago is believed to be.
+  [[nodiscard]] std::unique_ptr<Connection> TakeIdle(Instant now, Retry retry);
   // Keeps a connection for later use, unless the pool was renewed since its `generation` was read.
   void Put(std::unique_ptr<Connection> connection);
   // Closes what is idle; what is in use is closed when it comes back.

@@ -97,14 +97,13 @@ Result<bool> RedisStore::RenewLock(std::string_view key, std::uint64_t lock_owne
 Result<bool> RedisStore::AwaitUnlock(std::string_view key, Duration timeout) {
   // Without a listener: the first look soon, for short computations, then less and less often.
   constexpr Duration kFirstPoll = milliseconds(5), kLastPoll = milliseconds(100);
-  // A lock without end is none of ours; and a message may be lost with its connection.
-  constexpr Duration kLongestSleep = std::chrono::seconds(1);
+  // A lock without end is none of ours: whoever removes it will not tell.
+  constexpr Duration kUntold = std::chrono::seconds(1);
   const Tag tag = KeyTag(key);
   const Instant end = After(clock_.Now(), timeout);
-  Board& board = peers_->board();
-  Board::Place place(board, tag);
+  Board::Place place(peers_->board(), tag);
   for (Duration poll = kFirstPoll;; poll = std::min(poll * 3 / 2, kLastPoll)) {
-    const bool listening = board.listening();
+    const bool listening = place.Listening();
     Batch& batch = NewBatch();
     batch.StartScript(BucketOf(tag), scripts::kAwait, 1, 1);
     keys_.Lock(batch, tag, key);
@@ -115,9 +114,10 @@ Result<bool> RedisStore::AwaitUnlock(std::string_view key, Duration timeout) {
     if (reply.integer == kNoKey) return true;
     const Instant now = clock_.Now();
     if (now >= end) return false;
-    Duration sleep = std::min(listening ? kLongestSleep : poll, end - now);
-    // One more millisecond: the lease is rounded down.
-    if (reply.integer >= 0) sleep = std::min<Duration>(sleep, milliseconds(reply.integer + 1));
+    // A holder that dies tells nobody. One more millisecond: its lease is rounded down.
+    const bool leased = reply.integer != kNoExpiry;
+    const Duration lease = leased ? milliseconds(reply.integer + 1) : kUntold;
+    const Duration sleep = std::min({lease, end - now, listening ? lease : poll});
     if (place.Wait(sleep)) return true;
   }
 }

@@ -65,7 +65,7 @@ Status SingleServer::TryRun(const std::function<Status(Connection&, Instant)>& u
   if (permit == Breaker::Permit::kRefused) return Unavailable("the server failed a moment ago");
   Status status;
   for (bool fresh : {false, true}) {
-    std::unique_ptr<Connection> connection = fresh ? nullptr : state_->pool.TakeIdle(start);
+    std::unique_ptr<Connection> connection = fresh ? nullptr : state_->pool.TakeIdle(start, retry);
     const bool was_idle = connection != nullptr;
     if (!was_idle) {
       auto opened = Open(deadline);

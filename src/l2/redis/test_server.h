@@ -13,6 +13,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -47,24 +48,32 @@ inline int FreePort() {
   return ntohs(address.sin_port);
 }
 
-// Runs one command on a connection of its own and returns the reply, or null.
-inline ReplyPtr Ask(const Endpoint& endpoint, std::initializer_list<std::string_view> command) {
+// Runs commands on a connection of their own, sent together. Empty when that fails.
+using Words = std::initializer_list<std::string_view>;
+inline std::vector<ReplyPtr> AskAll(const Endpoint& endpoint,
+                                    std::initializer_list<Words> commands) {
   SocketList sockets;
   Login login;
+  login.role = Role::kSentinel;  // asks nothing of the server: it may be a replica
   login.timeout = std::chrono::seconds(10);
   login.check_interval = std::chrono::hours(1);
   login.probe_key = "none";
   const Instant deadline = After(Clock::System().Now(), login.timeout);
   auto connection = Connection::Open(endpoint, login, Clock::System(), sockets, deadline);
-  if (!connection.ok()) return nullptr;
+  if (!connection.ok()) return {};
   Batch batch;
-  batch.Add(0, command);
-  if (!(*connection)->Exchange(batch, deadline).ok()) return nullptr;
-  return std::move(batch.replies[0]);
+  for (Words command : commands) batch.Add(0, command);
+  if (!(*connection)->Exchange(batch, deadline).ok()) return {};
+  return std::move(batch.replies);
 }
 
-inline std::string AskText(const Endpoint& endpoint,
-                           std::initializer_list<std::string_view> command) {
+// The reply to one command, or null.
+inline ReplyPtr Ask(const Endpoint& endpoint, Words command) {
+  auto replies = AskAll(endpoint, {command});
+  return replies.empty() ? nullptr : std::move(replies[0]);
+}
+
+inline std::string AskText(const Endpoint& endpoint, Words command) {
   const ReplyPtr reply = Ask(endpoint, command);
   return reply == nullptr ? "(no reply)" : std::string(Text(*reply));
 }
@@ -72,10 +81,14 @@ inline std::string AskText(const Endpoint& endpoint,
 class TestServer {
  public:
   explicit TestServer(std::vector<std::string> arguments = {})
+      : TestServer({}, std::move(arguments)) {}
+  // A server with a file of settings, which it may rewrite: what a sentinel needs.
+  TestServer(const std::string& settings, std::vector<std::string> arguments)
       : arguments_(std::move(arguments)), port_(FreePort()) {
     std::string pattern = (std::filesystem::temp_directory_path() / "smartcache-XXXXXX").string();
     EXPECT_NE(mkdtemp(pattern.data()), nullptr);
     folder_ = pattern;
+    std::ofstream(settings_path()) << settings;
     Start();
   }
   ~TestServer() {
@@ -86,11 +99,14 @@ class TestServer {
   TestServer& operator=(const TestServer&) = delete;
 
   void Start() {
-    std::vector<std::string> command = {"redis-server", "--port",     std::to_string(port_),
-                                        "--bind",       "127.0.0.1",  "--dir",
-                                        folder_,        "--save",     "",
-                                        "--appendonly", "no",         "--unixsocket",
-                                        socket_path(),  "--loglevel", "warning"};
+    std::vector<std::string> command = {"redis-server", settings_path(),
+                                        "--port",       std::to_string(port_),
+                                        "--bind",       "127.0.0.1",
+                                        "--dir",        folder_,
+                                        "--save",       "",
+                                        "--appendonly", "no",
+                                        "--unixsocket", socket_path(),
+                                        "--loglevel",   "warning"};
     command.insert(command.end(), arguments_.begin(), arguments_.end());
     std::vector<char*> argv;
     for (std::string& word : command) argv.push_back(word.data());
@@ -118,6 +134,7 @@ class TestServer {
   void Resume() const { kill(pid_, SIGCONT); }
 
   [[nodiscard]] int port() const { return port_; }
+  [[nodiscard]] std::string settings_path() const { return folder_ + "/settings"; }
   [[nodiscard]] std::string socket_path() const { return folder_ + "/socket"; }
   [[nodiscard]] Endpoint endpoint() const {
     return {.host = "127.0.0.1", .port = port_, .path = {}};
