@@ -27,17 +27,11 @@ INCLUDES: dict[str, set[str]] = {
 # to one above it. The package itself gathers what users import, so it is in the last.
 ROWS = (
     ("_core", "conf", "exceptions", "orm.switches"),
+    ("keys", "orm.dependencies", "orm.scopes", "orm.tables", "process", "serializers", "signals"),
     (
-        "keys",
-        "locks",
-        "orm.dependencies",
-        "orm.scopes",
-        "orm.tables",
-        "process",
-        "serializers",
-        "signals",
+        *("api", "backend", "computing", "decorators", "invalidation", "locks", "middleware"),
+        *("observe", "orm", "recording", "responses", "views"),
     ),
-    ("api", "computing", "decorators", "invalidation", "locks", "orm", "views", "middleware", "backend", "observe"),
     ("", "apps", "checks", "compat", "management", "templatetags", "testing"),
 )
 
