@@ -31,7 +31,10 @@ from tests.testapp.models import (
     Ticket,
 )
 
-pytestmark = pytest.mark.usefixtures("shop")
+pytestmark = [
+    pytest.mark.usefixtures("shop"),
+    pytest.mark.parametrize("store", ["embedded"], indirect=True),
+]
 
 ROW, CONDITION, TABLE = "row", "condition", "table"
 UUID = uuid.UUID("12345678123456781234567812345678")

@@ -170,10 +170,12 @@ def of_raw(sql: str, vendor: str) -> Statement:
 
 def harmless(sql: str) -> bool:
     """Whether a text writes nothing, by its words alone: enough where reads are not recorded."""
-    first = sql[:9].upper()
+    if ";" in sql:
+        return False
+    first = sql[:11].upper()
     if first.startswith("SELECT"):
-        return _WRITING.search(sql) is None and ";" not in sql
-    return first in ("SAVEPOINT", "RELEASE S", "ROLLBACK ") and ";" not in sql
+        return _WRITING.search(sql) is None
+    return first.startswith(("SAVEPOINT ", "RELEASE SAV", "ROLLBACK TO"))
 
 
 def _plain(name: str) -> str:

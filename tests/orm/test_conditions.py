@@ -1,0 +1,280 @@
+"""Entries found by column values: dropped by rows that had those values or have them, by no
+others."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db import transaction as django_transaction
+
+from djsmartcache.orm import writes
+from tests.orm.conftest import Recorded, read
+from tests.testapp.models import Category, Product, Restaurant, Review, Ticket
+
+pytestmark = pytest.mark.usefixtures("shop")
+
+
+class Shelf:
+    """Products in two categories, a third that is empty, and entries found by each."""
+
+    def __init__(self) -> None:
+        self.light, self.wood, self.empty = (
+            Category.objects.create(name=name) for name in ("light", "wood", "empty")
+        )
+        self.lamp = Product.objects.create(name="lamp", category=self.light)
+        self.desk = Product.objects.create(name="desk", category=self.wood)
+        self.read()
+        # The first write after columns are registered is the one that learns of them.
+        Product.objects.create(name="teacher")
+        self.read()
+
+    def read(self) -> None:
+        self.in_light, self.in_wood, self.in_empty = (
+            read(lambda c=category: list(Product.objects.filter(category=c)))
+            for category in (self.light, self.wood, self.empty)
+        )
+        self.nowhere = read(lambda: list(Product.objects.filter(category=None)))
+
+    def dropped(self) -> str:
+        entries = {
+            "light": self.in_light,
+            "wood": self.in_wood,
+            "empty": self.in_empty,
+            "none": self.nowhere,
+        }
+        return " ".join(name for name, entry in entries.items() if not entry.fresh)
+
+
+def move(shelf: Shelf, to: Category | None) -> None:
+    shelf.lamp.category = to
+    shelf.lamp.save()
+
+
+WRITES: dict[str, tuple[Callable[[Shelf], Any], str]] = {
+    "save": (lambda shelf: shelf.lamp.save(), "light"),
+    "move": (lambda shelf: move(shelf, shelf.empty), "light empty"),
+    "move to nowhere": (lambda shelf: move(shelf, None), "light none"),
+    "an old instance moves": (
+        lambda shelf: (
+            Product.objects.filter(pk=shelf.lamp.pk).update(category=shelf.empty),
+            shelf.read(),
+            move(shelf, shelf.light),
+        ),
+        "light empty",
+    ),
+    "update by condition": (
+        lambda shelf: Product.objects.filter(category=shelf.wood).update(stock=5),
+        "wood",
+    ),
+    "update of the condition": (
+        lambda shelf: Product.objects.filter(category=shelf.wood).update(category=shelf.empty),
+        "wood empty",
+    ),
+    "update by range": (
+        lambda shelf: Product.objects.filter(name__startswith="d").update(stock=5),
+        "wood",
+    ),
+    "update that meets nothing": (
+        lambda shelf: Product.objects.filter(name__startswith="z").update(stock=5),
+        "",
+    ),
+    "delete": (lambda shelf: shelf.desk.delete(), "wood"),
+    "delete by condition": (
+        lambda shelf: Product.objects.filter(category=shelf.wood).delete(),
+        "wood",
+    ),
+    "create": (
+        lambda shelf: Product.objects.create(name="x", category=shelf.empty),
+        "empty",
+    ),
+    "bulk_create": (
+        lambda shelf: Product.objects.bulk_create(
+            [Product(name="x", category=shelf.empty), Product(name="y", category=shelf.wood)]
+        ),
+        "wood empty",
+    ),
+    "bulk_update": (
+        lambda shelf: Product.objects.bulk_update([shelf.lamp, shelf.desk], ["stock"]),
+        "light wood",
+    ),
+    "set null": (lambda shelf: shelf.light.delete(), "light none"),
+    "upsert": (
+        lambda shelf: Product.objects.bulk_create(
+            [Product(pk=shelf.lamp.pk, name="x")],
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["name"],
+        ),
+        "light wood empty none",
+    ),
+    "by hand": (
+        lambda shelf: connection.cursor().execute("UPDATE testapp_product SET stock = 4"),
+        "light wood empty none",
+    ),
+}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["autocommit", "atomic"])
+@pytest.mark.parametrize("way", WRITES)
+def test_only_conditions_of_old_and_new_rows_are_dropped(way: str, inside: bool) -> None:
+    shelf = Shelf()
+    write, expected = WRITES[way]
+    if inside and way != "an old instance moves":
+        with django_transaction.atomic():
+            write(shelf)
+    else:
+        write(shelf)
+    assert shelf.dropped() == expected
+
+
+def test_a_condition_registered_meanwhile_is_dropped_too() -> None:
+    shelf = Shelf()
+    with django_transaction.atomic():
+        shelf.lamp.stock = 3
+        shelf.lamp.save()
+        threads_reading = threading.Thread(target=register, args=(found := [],))
+        threads_reading.start()
+        threads_reading.join()
+        assert found[0].fresh
+    assert not found[0].fresh
+
+
+def register(found: list[Recorded]) -> None:
+    found.append(read(lambda: list(Product.objects.filter(stock=0, listed=True))))
+    connection.close()
+
+
+def test_rows_that_came_to_match_while_a_statement_waited_are_not_missed(monkeypatch: Any) -> None:
+    shelf = Shelf()
+    take_old = writes.Write.take_old
+
+    def overtaken(write: writes.Write) -> int:
+        found = take_old(write)
+        # As though another transaction had committed a row between the two statements.
+        scope = write.connection
+        with scope.cursor() as cursor:
+            cursor.execute("UPDATE testapp_product SET stock = 77 WHERE id = %s", [shelf.lamp.pk])
+        return found
+
+    Product.objects.filter(pk=shelf.desk.pk).update(stock=77)
+    shelf.read()
+    monkeypatch.setattr(writes.Write, "take_old", overtaken)
+    Product.objects.filter(stock=77).update(category=shelf.empty)
+    assert shelf.dropped() == "light wood empty none"
+
+
+def test_many_rows_are_dropped_as_a_whole(monkeypatch: Any) -> None:
+    shelf = Shelf()
+    monkeypatch.setattr(writes, "MAX_IMAGES", 1)
+    Product.objects.filter(category__isnull=False).update(stock=1)
+    assert shelf.dropped() == "light wood empty none"
+
+
+def test_rows_known_by_images_leave_other_rows_alone() -> None:
+    shelf = Shelf()
+    of_lamp = read(lambda: Product.objects.get(pk=shelf.lamp.pk))
+    of_desk = read(lambda: Product.objects.get(pk=shelf.desk.pk))
+    Product.objects.filter(category=shelf.wood).update(stock=1)
+    assert of_lamp.fresh
+    assert not of_desk.fresh
+
+
+def test_a_table_without_conditions_is_written_as_ever() -> None:
+    category = Category.objects.create(name="light")
+    statements = Statements()
+    with connection.execute_wrapper(statements):
+        category.save()
+    assert len(statements.seen) == 1
+
+
+class Statements:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        self.seen.append(sql)
+        return execute(sql, params, many, context)
+
+
+VALUES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    # What is looked for, a row that has it, a row that has it not.
+    "integer": ({"stock": "5"}, {"stock": 5}, {"stock": 6}),
+    "boolean": ({"listed": 1}, {"listed": True}, {"listed": False}),
+    "text": ({"name": "a"}, {"name": "a"}, {"name": "A"}),
+    "text with blanks": ({"name": "a"}, {"name": "a"}, {"name": "a "}),
+    "empty text": ({"name": ""}, {"name": ""}, {"name": "~"}),
+    "date": (
+        {"since": "2026-01-01"},
+        {"since": datetime.date(2026, 1, 1)},
+        {"since": datetime.date(2026, 1, 2)},
+    ),
+    "no date": ({"since": None}, {"since": None}, {"since": datetime.date(2026, 1, 1)}),
+    "several": ({"stock": 1, "name": "a"}, {"stock": 1, "name": "a"}, {"stock": 1, "name": "b"}),
+    "in": ({"stock__in": [1, 2]}, {"stock": 2}, {"stock": 3}),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_values_are_compared_as_the_database_does(kind: str) -> None:
+    wanted, same, other = VALUES[kind]
+    entry = read(lambda: Product.objects.filter(**wanted).count())
+    Product.objects.create(**other)
+    entry = read(lambda: Product.objects.filter(**wanted).count())
+    Product.objects.create(**other)
+    assert entry.fresh, "a row that does not match changes nothing"
+    made = Product.objects.create(**same)
+    assert not entry.fresh
+    entry = read(lambda: Product.objects.filter(**wanted).count())
+    assert entry.value == 1
+    Product.objects.filter(pk=made.pk).update(**other)
+    assert not entry.fresh
+
+
+def test_decimals_of_any_scale() -> None:
+    entry = read(lambda: Product.objects.filter(price=Decimal("1.5")).count())
+    Product.objects.create(name="teacher")
+    entry = read(lambda: Product.objects.filter(price=Decimal("1.5")).count())
+    Product.objects.create(name="a", price="1.50")
+    assert not entry.fresh
+
+
+def test_relations_by_key() -> None:
+    product = Product.objects.create(name="lamp")
+    other = Product.objects.create(name="desk")
+    read(lambda: list(product.reviews.all()))
+    Review.objects.create(product=other, text="teaches")
+    entry = read(lambda: list(product.reviews.all()))
+    prefetched = read(
+        lambda: list(Product.objects.filter(pk=product.pk).prefetch_related("reviews"))
+    )
+    Review.objects.create(product=other, text="elsewhere")
+    assert entry.fresh
+    assert prefetched.fresh
+    Review.objects.create(product=product, text="here")
+    assert not entry.fresh
+    assert not prefetched.fresh
+
+
+def test_parents_are_found_by_their_own_columns() -> None:
+    read(lambda: list(Restaurant.objects.filter(name="Oak")))
+    restaurant = Restaurant.objects.create(name="Elm")
+    entry = read(lambda: list(Restaurant.objects.filter(seats=3)))
+    restaurant.name = "Ash"
+    restaurant.save()
+    assert not entry.fresh
+
+
+def test_keys_made_by_python() -> None:
+    read(lambda: list(Ticket.objects.filter(subject="a")))
+    Ticket.objects.create(subject="teacher")
+    entry = read(lambda: list(Ticket.objects.filter(subject="a")))
+    Ticket.objects.bulk_create([Ticket(subject="b"), Ticket(subject="c")])
+    assert entry.fresh
+    Ticket.objects.create(subject="a")
+    assert not entry.fresh

@@ -1,0 +1,210 @@
+"""What a text of SQL reads and writes, by its words or by parsing."""
+
+from __future__ import annotations
+
+import pytest
+
+from djsmartcache.orm import tables
+from djsmartcache.orm.tables import of_orm, of_raw
+
+KNOWN = frozenset(["shop_product", "shop_tag", "group"])
+ANY = {"*"}
+
+# Vendor, SQL, tables read, tables written.
+RAW: list[tuple[str, str, set[str], set[str]]] = [
+    ("sqlite", "SELECT * FROM a", {"a"}, set()),
+    ("sqlite", "select * from A, B b1 join c on c.x = b1.x", {"a", "b", "c"}, set()),
+    ("sqlite", "SELECT * FROM a WHERE x = %s AND y IN (%s, %s) LIMIT %s", {"a"}, set()),
+    ("postgresql", "SELECT * FROM a WHERE x = ANY(%s) AND y = %(why)s", {"a"}, set()),
+    ("postgresql", "SELECT * FROM a WHERE x LIKE 'a%%' AND y IN %s", {"a"}, set()),
+    ("postgresql", "SELECT (SELECT MAX(x) FROM b) FROM a", {"a", "b"}, set()),
+    ("postgresql", 'SELECT * FROM "Sales"."Order"', {"order"}, set()),
+    ("postgresql", "SELECT 'FROM b; DELETE FROM c' FROM a", {"a"}, set()),
+    ("postgresql", "SELECT $$ DELETE FROM b; $$ FROM a", {"a"}, set()),
+    ("postgresql", "SELECT E'it\\'s; DROP TABLE b' FROM a", {"a"}, set()),
+    ("mysql", "SELECT 'it\\'s; DROP TABLE b' FROM `a`", {"a"}, set()),
+    ("mysql", "SELECT 1 FROM a # DELETE FROM b", {"a"}, set()),
+    ("postgresql", "(SELECT 1 FROM a) UNION (SELECT 2 FROM b)", {"a", "b"}, set()),
+    ("postgresql", "TABLE a", {"a"}, set()),
+    ("postgresql", "VALUES (1), (2)", set(), set()),
+    ("postgresql", "WITH RECURSIVE t AS (SELECT * FROM a) SELECT * FROM t", {"a", "t"}, set()),
+    ("postgresql", "INSERT INTO a (x) VALUES (%s)", {"a"}, {"a"}),
+    ("postgresql", "INSERT INTO a SELECT * FROM b", {"a", "b"}, {"a"}),
+    (
+        "postgresql",
+        "INSERT INTO a (x) VALUES (1) ON CONFLICT (x) DO UPDATE SET x = 2 RETURNING x",
+        {"a"},
+        {"a"},
+    ),
+    ("mysql", "INSERT INTO a SET x = 1 ON DUPLICATE KEY UPDATE x = 2", {"a"}, {"a"}),
+    ("sqlite", "REPLACE INTO a (x) VALUES (%s)", {"a"}, {"a"}),
+    ("mysql", "REPLACE a (x) VALUES (%s)", {"a"}, {"a"}),
+    ("sqlite", "INSERT OR IGNORE INTO a VALUES (1)", {"a"}, {"a"}),
+    ("postgresql", "UPDATE ONLY a SET x = b.x FROM b WHERE b.y = a.y", {"a", "b"}, {"a"}),
+    ("mysql", "UPDATE a JOIN b ON a.x = b.x SET b.y = 1", {"a", "b"}, {"a", "b"}),
+    ("postgresql", "DELETE FROM a USING b WHERE b.y = a.y", {"a", "b"}, {"a"}),
+    ("mysql", "DELETE a, b FROM a JOIN b ON a.x = b.x", {"a", "b"}, {"a", "b"}),
+    (
+        "postgresql",
+        "MERGE INTO a USING b ON a.x = b.x WHEN MATCHED THEN DELETE",
+        {"a", "b"},
+        {"a"},
+    ),
+    (
+        "postgresql",
+        "WITH gone AS (DELETE FROM a RETURNING *) SELECT * FROM gone",
+        {"a", "gone"},
+        {"a"},
+    ),
+    (
+        "postgresql",
+        "WITH gone AS (DELETE FROM a RETURNING *) INSERT INTO b SELECT * FROM gone",
+        {"a", "b", "gone"},
+        {"a", "b"},
+    ),
+    ("postgresql", "SELECT * INTO b FROM a", {"a", "b"}, {"b"}),
+    ("postgresql", "SELECT 1 FROM a; DELETE FROM b", {"a", "b"}, {"b"}),
+    ("sqlite", "/* a */ -- b\n  UPDATE c SET x = 1", {"c"}, {"c"}),
+    ("postgresql", "TRUNCATE a, b RESTART IDENTITY", set(), {"a", "b"}),
+    ("postgresql", "TRUNCATE TABLE a CASCADE", set(), ANY),
+    ("postgresql", "DROP TABLE IF EXISTS a, b", set(), {"a", "b"}),
+    ("postgresql", "ALTER TABLE a ADD COLUMN x integer", set(), {"a"}),
+    ("postgresql", 'ALTER TABLE "a" RENAME TO "b"', set(), {"a", "b"}),
+    ("sqlite", "CREATE INDEX i ON a (x)", set(), {"a"}),
+    ("postgresql", "COPY a (x, y) FROM STDIN", set(), {"a"}),
+    ("postgresql", "COPY a TO STDOUT", set(), set()),
+    ("postgresql", "CALL refresh()", set(), ANY),
+    ("postgresql", "DO $$ BEGIN DELETE FROM a; END $$", set(), ANY),
+    ("mysql", "LOAD DATA INFILE 'x' INTO TABLE a", set(), ANY),
+    ("postgresql", "EXECUTE prepared(1)", set(), ANY),
+    ("postgresql", "REFRESH MATERIALIZED VIEW a", set(), ANY),
+    ("postgresql", "EXPLAIN SELECT * FROM a", set(), set()),
+    ("postgresql", "EXPLAIN ANALYZE DELETE FROM a", set(), ANY),
+    ("postgresql", "DELETE FROM WHERE THIS IS NOT SQL AT ALL (", set(), ANY),
+    ("postgresql", "SAVEPOINT s1", set(), set()),
+    ("postgresql", "SET search_path TO x", set(), set()),
+    ("sqlite", "PRAGMA foreign_keys", set(), set()),
+]
+
+
+@pytest.mark.parametrize(("vendor", "sql", "reads", "writes"), RAW)
+def test_raw_sql(vendor: str, sql: str, reads: set[str], writes: set[str]) -> None:
+    found = of_raw(sql, vendor)
+    written = ANY if found.everything else set(found.writes)
+    if found.control == "ddl" and not found.everything:
+        # More names than tables do no harm.
+        assert writes <= written
+    else:
+        assert written == writes
+    if not found.everything and not found.control:
+        assert set(found.reads) == reads
+
+
+OPAQUE = [
+    ("postgresql", "SELECT now() FROM a"),
+    ("sqlite", "SELECT random() FROM a"),
+    ("sqlite", "SELECT * FROM a WHERE x < date('now')"),
+    ("postgresql", "SELECT nextval('ids')"),
+    ("postgresql", "SELECT * FROM a WHERE owner = current_user"),
+    ("postgresql", "SELECT * FROM a FOR UPDATE"),
+    ("postgresql", "SELECT * FROM a FOR NO KEY UPDATE SKIP LOCKED"),
+    ("mysql", "SELECT * FROM a LOCK IN SHARE MODE"),
+    ("postgresql", "SELECT * FROM rows_of(3)"),
+    ("postgresql", "SELECT pg_try_advisory_lock(1)"),
+    ("postgresql", "SHOW timezone"),
+    ("postgresql", "SELECT 1; SELECT 2"),
+    ("postgresql", "SELECT FROM WHERE ((("),
+]
+
+
+@pytest.mark.parametrize(("vendor", "sql"), OPAQUE)
+def test_results_that_are_not_stored(vendor: str, sql: str) -> None:
+    assert of_raw(sql, vendor).opaque
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'SELECT "now"."random" FROM "now"',
+        'SELECT "a"."current_date" FROM "a"',
+        "SELECT a.user FROM a",
+        "SELECT lower(x), count(*) FROM a GROUP BY lower(x)",
+        "SELECT * FROM generate_series(1, 3) AS g",
+    ],
+)
+def test_results_that_are_stored(sql: str) -> None:
+    assert of_raw(sql, "postgresql").opaque == ""
+
+
+# SQL, tables read, SELECTs: None where a fragment written by hand makes it raw.
+ORM: list[tuple[str, set[str], int]] = [
+    (
+        'SELECT "shop_product"."id" FROM "shop_product" WHERE "shop_product"."id" = %s',
+        {"shop_product"},
+        1,
+    ),
+    ('SELECT U0."id" FROM "shop_tag" U0', {"shop_tag"}, 1),
+    ("SELECT `group`.`id` FROM `group`", {"group"}, 1),
+    ('SELECT 1 FROM "elsewhere"', {"elsewhere"}, 1),
+    ('SELECT 1 FROM "schema"."elsewhere" INNER JOIN "other" ON (1 = 1)', {"elsewhere", "other"}, 1),
+    ('SELECT EXTRACT(YEAR FROM "shop_tag"."made") FROM "shop_tag"', {"shop_tag"}, 1),
+    ('SELECT EXTRACT(YEAR FROM T3."made") FROM "shop_tag" T3', {"shop_tag"}, 1),
+    ('SELECT COUNT(*) FROM (SELECT "shop_tag"."id" FROM "shop_tag") subquery', {"shop_tag"}, 2),
+    (
+        'SELECT 1 FROM "shop_tag" WHERE x IN (SELECT x FROM hand, made)',
+        {"shop_tag", "hand", "made"},
+        2,
+    ),
+    (
+        'SELECT 1 FROM "shop_tag" WHERE x IN (SELECT y FROM shop_product)',
+        {"shop_tag", "shop_product"},
+        2,
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "reads", "selects"), ORM)
+def test_sql_of_the_orm(sql: str, reads: set[str], selects: int) -> None:
+    found = of_orm(sql, "mysql" if "`" in sql else "postgresql", KNOWN)
+    assert set(found.reads) == reads
+    assert found.selects == selects
+
+
+@pytest.mark.parametrize(
+    ("sql", "scope"),
+    [
+        ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ", "transaction"),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE", "transaction"),
+        ("START TRANSACTION WITH CONSISTENT SNAPSHOT", "transaction"),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "session"),
+        ("SET default_transaction_isolation = 'serializable'", "session"),
+        ("SET timezone = 'UTC'", ""),
+    ],
+)
+def test_isolation_levels_set_by_hand(sql: str, scope: str) -> None:
+    assert of_raw(sql, "postgresql").isolation == scope
+
+
+@pytest.mark.parametrize(
+    ("sql", "harmless"),
+    [
+        ("SELECT 1 FROM a", True),
+        ("SAVEPOINT s1", True),
+        ("ROLLBACK TO SAVEPOINT s1", True),
+        ("SELECT 1; DELETE FROM a", False),
+        ("SELECT * INTO b FROM a", False),
+        ("WITH x AS (DELETE FROM a) SELECT 1", False),
+        ("COMMIT", False),
+        ("ROLLBACK", False),
+        ("ROLLBACK ", False),
+        ("rollback work", False),
+    ],
+)
+def test_texts_that_need_no_analysis(sql: str, harmless: bool) -> None:
+    assert tables.harmless(sql) is harmless
+
+
+def test_long_texts_are_not_kept() -> None:
+    before = tables._analyse.cache_info().currsize
+    assert of_raw("SELECT * FROM a WHERE x IN (" + ", ".join(["1"] * 20_000) + ")", "sqlite").reads
+    assert tables._analyse.cache_info().currsize == before
