@@ -148,6 +148,9 @@ TEST(Slots, RefusesASlotFromBeforeAFork) {
 }
 
 TEST(Slots, AForkedChildStartsAnewWhateverOtherThreadsHeld) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer's own allocator is not usable after a fork from threads";
+#endif
   Slots slots;
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
@@ -180,83 +183,71 @@ TEST(Slots, AForkedChildStartsAnewWhateverOtherThreadsHeld) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// --- many threads: token n goes with stamp and deadline n. Tokens up to `dropped` are gone for good.
+// --- many threads: token n goes with stamp and deadline n. Tokens up to `gone` have been lost for good.
 
-constexpr Token kLastToken = 20'000;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr Token kLastToken = 50'000;
+#else
+constexpr Token kLastToken = 500'000;
+#endif
 
-// Installs and drops one token after the other, telling of each that has been dropped.
-void BumpAll(Slots& slots, const SlotRef& slot, std::atomic<Token>& dropped) {
+// Installs one token after the other, every second one dropped before the next, and tells what has gone.
+void BumpAll(Slots& slots, const SlotRef& slot, std::atomic<Token>& gone) {
   for (Token token = 1; token <= kLastToken; ++token) {
     const Instant deadline(static_cast<std::int64_t>(token));
     slots.Install(kTag, *slot, slot->version(), token, token, deadline);
-    slots.Install(kTag, *slot, slot->version(), token, token, deadline);
-    if (token % 2 == 0) {
-      slots.Drop(kTag);
-      dropped.store(token, std::memory_order_release);
-    }
+    gone.store(token - 1, std::memory_order_release);
+    if (token % 2 == 1) continue;
+    slots.Drop(kTag);
+    gone.store(token, std::memory_order_release);
   }
 }
 
 TEST(Slots, NoReaderMatchesATokenAfterItsDropReturned) {
   Slots slots;
   const SlotRef slot = slots.Acquire(kTag);
-  std::atomic<Token> dropped{0};
+  std::atomic<Token> gone{0};
   std::atomic<int> stale{0};
   std::atomic<int> torn{0};
-  const auto read = [&] {
-    Token gone = 0;
-    while (gone != kLastToken) {
-      gone = dropped.load(std::memory_order_acquire);
-      for (Token token = gone; token + 2 > gone && token > 0; --token) {
-        if (slot->Matches(token, token, Instant(0))) ++stale;
-      }
-      for (Token token = gone + 1; token <= gone + 2; ++token) {
+  std::thread reader([&] {
+    for (Token last = 0; last != kLastToken;) {
+      last = gone.load(std::memory_order_acquire);
+      if (slot->UsableUntil(last, last) != Instant::min()) ++stale;
+      for (Token token = last; token <= last + 2; ++token) {
         const Instant until = slot->UsableUntil(token, token);
         if (until != Instant::min() && until.count() != static_cast<std::int64_t>(token)) ++torn;
         if (slot->UsableUntil(token, token + 1) != Instant::min()) ++torn;
       }
     }
-  };
-  std::thread reader(read);
-  std::thread other_reader(read);
-  BumpAll(slots, slot, dropped);
+  });
+  BumpAll(slots, slot, gone);
   reader.join();
-  other_reader.join();
   EXPECT_EQ(stale, 0);
   EXPECT_EQ(torn, 0);
 }
 
 // What a reader does that skips the slots while changes() stays.
-TEST(Slots, NoShortcutByChangesOutlivesADrop) {
+TEST(Slots, NoShortcutByChangesOutlivesALoss) {
   Slots slots;
   const SlotRef slot = slots.Acquire(kTag);
-  std::atomic<Token> dropped{0};
+  std::atomic<Token> gone{0};
   std::atomic<int> stale{0};
-  std::atomic<int> shortcuts{0};
-  const auto read = [&] {
+  std::thread reader([&] {
     Token held = 0;
     std::uint64_t checked = 0;
-    Token gone = 0;
-    while (gone != kLastToken) {
-      gone = dropped.load(std::memory_order_acquire);
+    for (Token last = 0; last != kLastToken;) {
+      last = gone.load(std::memory_order_acquire);
       const std::uint64_t moment = slots.changes();
-      bool fresh = checked == moment;
-      if (fresh) {
-        ++shortcuts;
-      } else {
-        // A new entry now and then, made from the slot's present token.
-        if (held <= gone) held = gone + 1;
-        fresh = slot->Matches(held, held, Instant(0));
-        if (fresh) checked = moment;
+      if (checked == moment) {
+        if (held <= last) ++stale;
+        continue;
       }
-      if (fresh && held <= gone) ++stale;
+      if (held <= last) held = last + 1;
+      if (slot->Matches(held, held, Instant(0))) checked = moment;
     }
-  };
-  std::thread reader(read);
-  std::thread other_reader(read);
-  BumpAll(slots, slot, dropped);
+  });
+  BumpAll(slots, slot, gone);
   reader.join();
-  other_reader.join();
   EXPECT_EQ(stale, 0);
 }
 
