@@ -1,5 +1,5 @@
-// The envelope's decoder: on any bytes, which must never pass for authentic, and behind the authentication
-// code, where any body is sealed as if by one who holds the secret.
+// The envelope's decoder: on any bytes, which must never pass for authentic, and behind the
+// authentication code, where any body is sealed as if by one who holds the secret.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -44,6 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Expect(same->header.epoch == entry->header.epoch);
   Expect(same->header.identity == entry->header.identity);
   Expect(same->header.hard_ttl == entry->header.hard_ttl);
-  Expect(same->header.soft_ttl == entry->header.soft_ttl && same->header.cost == entry->header.cost);
+  Expect(same->header.soft_ttl == entry->header.soft_ttl &&
+         same->header.cost == entry->header.cost);
   return 0;
 }

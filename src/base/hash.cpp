@@ -1,5 +1,5 @@
-// XXH64, from its specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md): good dispersion, and quick for the
-// tens of bytes that keys and tag names have.
+// XXH64, from its specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md): good dispersion,
+// and quick for the tens of bytes that keys and tag names have.
 #include "base/hash.h"
 
 #include <bit>

@@ -1,4 +1,5 @@
-// A 64-bit hash that is the same on every machine and in every version: tags and shards are found by it.
+// A 64-bit hash that is the same on every machine and in every version: tags and shards are found
+// by it.
 #pragma once
 
 #include <cstdint>

@@ -5,8 +5,8 @@
 
 namespace smartcache {
 
-// Unpredictable, never 0, different in every process and after every fork. Cost: tens of nanoseconds
-// (a buffer filled by the kernel, dropped in a forked child).
+// Unpredictable, never 0, different in every process and after every fork. Cost: tens of
+// nanoseconds (a buffer filled by the kernel, dropped in a forked child).
 [[nodiscard]] std::uint64_t RandomU64();
 
 }  // namespace smartcache

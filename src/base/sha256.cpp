@@ -86,10 +86,10 @@ Sha256Digest FinishHmac(const HmacKey& key, Sha256& inner_hash) {
 
 bool EqualInConstantTime(std::span<const std::uint8_t> a, std::span<const std::uint8_t> b) {
   if (a.size() != b.size()) return false;
-  volatile std::uint8_t difference = 0;  // volatile: the compiler may not leave the loop early
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    difference = static_cast<std::uint8_t>(difference | (a[i] ^ b[i]));
-  }
+  unsigned difference = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) difference |= static_cast<unsigned>(a[i] ^ b[i]);
+  __asm__(""
+          : "+r"(difference));  // unknown to the compiler, so that it cannot leave the loop early
   return difference == 0;
 }
 

@@ -11,7 +11,8 @@
 namespace smartcache {
 namespace {
 
-// FIPS 180-4, 4.2.2: the first 32 bits of the fractional parts of the cube roots of the first 64 primes.
+// FIPS 180-4, 4.2.2: the first 32 bits of the fractional parts of the cube roots of the first 64
+// primes.
 alignas(16) constexpr std::uint32_t kRound[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
     0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
@@ -38,8 +39,8 @@ void Block(Sha256State& state, const std::uint8_t* block) {
   for (int i = 0; i < 64; ++i) {
     const std::uint32_t t1 = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
                              ((e & f) ^ (~e & g)) + kRound[i] + w[i];
-    const std::uint32_t t2 = (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) +
-                             ((a & b) ^ (a & c) ^ (b & c));
+    const std::uint32_t t2 =
+        (std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
     h = g;
     g = f;
     f = e;
@@ -55,8 +56,9 @@ void Block(Sha256State& state, const std::uint8_t* block) {
 
 #if defined(__x86_64__)
 
-// Four rounds at each step. The instructions want the state as ABEF and CDGH, and the message words of
-// rounds 4i..4i+3 made from those of the four steps before (Intel, "Intel SHA Extensions", 2013).
+// Four rounds at each step. The instructions want the state as ABEF and CDGH, and the message words
+// of rounds 4i..4i+3 made from those of the four steps before (Intel, "Intel SHA Extensions",
+// 2013).
 __attribute__((target("sha,sse4.1"))) void BlocksByInstruction(Sha256State& state,
                                                                const std::uint8_t* blocks,
                                                                std::size_t count) {

@@ -1,7 +1,8 @@
 // The envelope: magic and version, code (16 bytes), and under it
-//   flags, codec, [epoch 8], [identity 8], [hard TTL, varint], [soft TTL, varint], cost (varint of microseconds),
-//   number of tags (varint), tags and tokens (8 + 8 each), key (varint length), payload to the end.
-// The code is HMAC-SHA256 over all other bytes, cut to 128 bits (RFC 2104, 5: half of the digest at the least).
+//   flags, codec, [epoch, 8], [identity, 8], [hard TTL], [soft TTL], cost in microseconds,
+//   number of tags, tags and tokens (8 + 8 each), length of the key, key, payload to the end.
+// TTLs (in nanoseconds), cost, number and length are varints. What is in brackets is there if its
+// flag says so. The code is HMAC-SHA256 over all other bytes, cut to half as RFC 2104, 5, allows.
 #include <algorithm>
 #include <optional>
 
@@ -12,8 +13,8 @@
 namespace smartcache {
 namespace {
 
-// High bit and no ASCII: not the beginning of a pickle, of JSON or of compressed data. Change the second
-// byte with the format.
+// High bit and no ASCII: not the beginning of a pickle, of JSON or of compressed data. Change the
+// second byte with the format.
 constexpr std::string_view kMagic = "\xdc\x01";
 constexpr std::size_t kCodeBytes = 16;
 constexpr std::size_t kBodyAt = kMagic.size() + kCodeBytes;
@@ -23,9 +24,9 @@ static_assert(kTagBytes == 16);
 enum Flag : std::uint8_t {
   kHasEpoch = 1,
   kHasIdentity = 2,
-  kNeverExpires = 4,   // no hard TTL
-  kHasSoftTtl = 8,     // one that differs from the hard TTL
-  kSoftNever = 16,     // no soft TTL either
+  kNeverExpires = 4,  // no hard TTL
+  kHasSoftTtl = 8,    // one that differs from the hard TTL
+  kSoftNever = 16,    // no soft TTL either
   kAllFlags = 31,
 };
 

@@ -77,7 +77,8 @@ TEST(Entry, RoundTrips) {
   EntryHeader header = FullHeader();
   header.tags.assign(1000, {3, 4});
   ExpectRoundTrip(header, "x");
-  for (const Duration hard : {Duration(0), Duration(1), Duration(seconds(1)), kNever - Duration(1), kNever}) {
+  for (const Duration hard :
+       {Duration(0), Duration(1), Duration(seconds(1)), kNever - Duration(1), kNever}) {
     for (const Duration soft : {Duration(0), Duration(1), hard, kNever}) {
       header.hard_ttl = hard;
       header.soft_ttl = soft;
@@ -137,10 +138,17 @@ TEST(Entry, AnyRandomMutationIsCorrupt) {
       const std::size_t at = random() % mutated.size();
       const std::size_t length = random() % 20;
       switch (random() % 4) {
-        case 0: mutated[at] = static_cast<char>(random()); break;
-        case 1: mutated.erase(at, length); break;
-        case 2: mutated.insert(at, mutated, random() % mutated.size(), length); break;
-        default: mutated.replace(at, length, other, random() % other.size(), length);
+        case 0:
+          mutated[at] = static_cast<char>(random());
+          break;
+        case 1:
+          mutated.erase(at, length);
+          break;
+        case 2:
+          mutated.insert(at, mutated, random() % mutated.size(), length);
+          break;
+        default:
+          mutated.replace(at, length, other, random() % other.size(), length);
       }
     }
     ASSERT_TRUE(mutated == envelope || IsCorrupt(mutated));

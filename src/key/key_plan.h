@@ -1,5 +1,6 @@
-// A key template, compiled once: literals and fields, and for each field whether its rendering must be
-// wrapped so that no two different calls share a key. Knows no Python: values arrive rendered (key_text.h).
+// A key template, compiled once: literals and fields, and for each field whether its rendering must
+// be wrapped so that no two different calls share a key. Knows no Python: values arrive rendered
+// (key_text.h).
 #pragma once
 
 #include <cstddef>
@@ -10,10 +11,10 @@
 namespace smartcache {
 
 struct KeyPart {
-  std::string literal;    // before the field
-  bool has_field = false; // false only for the last part
-  std::size_t field = 0;  // index among the fields, in order of appearance
-  bool wrapped = false;   // render as "(" value ")"
+  std::string literal;     // before the field
+  bool has_field = false;  // false only for the last part
+  std::size_t field = 0;   // index among the fields, in order of appearance
+  bool wrapped = false;    // render as "(" value ")"
 };
 
 class KeyTemplate {
@@ -26,7 +27,8 @@ class KeyTemplate {
   std::vector<KeyPart> parts_;
 };
 
-// Replaces a key longer than kMaxKeyBytes by its beginning and a 128-bit SHA-256 prefix of the whole.
+// Replaces a key longer than kMaxKeyBytes by its beginning and a 128-bit SHA-256 prefix of the
+// whole.
 inline constexpr std::size_t kMaxKeyBytes = 200;
 void ShortenKey(std::string& key);
 

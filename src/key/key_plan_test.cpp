@@ -46,8 +46,8 @@ struct Value {
   std::string identity;
 };
 
-// Values and literals out of a few characters that mean something in keys, so that a rendering which is
-// not injective is found out by chance.
+// Values and literals out of a few characters that mean something in keys, so that a rendering
+// which is not injective is found out by chance.
 class Keys {
  public:
   explicit Keys(unsigned seed) : random_(seed) {}
@@ -125,7 +125,8 @@ TEST(KeyTemplate, NoTwoDifferentCallsShareAKey) {
   for (unsigned seed = 0; seed < 300; ++seed) {
     Keys keys(seed);
     std::vector<std::string> literals;
-    for (std::size_t fields = 2 + keys.Pick(3); fields-- > 0;) literals.push_back(keys.Characters(2));
+    for (std::size_t fields = 2 + keys.Pick(3); fields-- > 0;)
+      literals.push_back(keys.Characters(2));
     const KeyTemplate compiled(literals);
     std::map<std::string, std::string> calls;  // key -> identities of the values
     for (int i = 0; i < 2000; ++i) {

@@ -78,9 +78,11 @@ void AppendFloat(std::string& out, double value) {
     out += "nan";
     return;
   }
-  // As Python's repr: the shortest digits that give the value back, positional for exponents -4..15.
+  // As Python's repr: the shortest digits that give the value back, positional for exponents
+  // -4..15.
   char digits[40];
-  char* end = std::to_chars(digits, digits + sizeof digits, value, std::chars_format::scientific).ptr;
+  char* end =
+      std::to_chars(digits, digits + sizeof digits, value, std::chars_format::scientific).ptr;
   const char* const e = std::find(digits, end, 'e');
   if (e != end) {
     int exponent = 0;

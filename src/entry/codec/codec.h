@@ -1,22 +1,24 @@
-// The native payload: plain values and runs of model instances as compact bytes. Knows no Python: the
-// binding walks objects and calls Writer, or pulls from Reader and makes objects. Neither is thread-safe;
-// one of each per thread may be reused (Writer::Reset, a new Reader).
+// The native payload: plain values and runs of model instances as compact bytes. Knows no Python:
+// the binding walks objects and calls Writer, or pulls from Reader and makes objects. Neither is
+// thread-safe; one of each per thread may be reused (Writer::Reset, a new Reader).
 //
 // Format. payload := version byte (kFormat), value. Integers are little endian, varints are LEB128,
 // zigzag maps 0,-1,1,-2.. to 0,1,2,3.. A value begins with one byte:
 //   00..3f  int 0..63
 //   40..7f  text of 0..63 bytes, then its UTF-8; each of 1..63 bytes takes the next shared index
 //   80..bf  the shared text of index 0..63
-//   c0+t    type t: False, int (zigzag), long text (varint length), containers (varint count, then members; dicts:
-//           key, value, ..), ...; e0+t its second form: True, the shared text of a varint index
+//   c0+t    type t: False, int (zigzag), long text (varint length), bytes, dates, ...; containers
+//           have a varint count, then their members; dicts key, value, key, ..
+//   e0+t    its second form: True; the shared text of a varint index
 // rows := head, flags byte, label, alias, varint n, n field names, varint m, m related names,
-//   varint count, then n + m columns. Names are text values. A column begins with one byte: type in the
-//   low 4 bits, 10 if a null bitmap (1 bit a row, 1 = null) follows, encoding in the upper 3 bits. Only rows that
-//   are not null have data. See columns.h for the encodings.
+//   varint count, then n + m columns. Names are text values. A column begins with one byte: type in
+//   the low 4 bits, 10 if a null bitmap (1 bit a row, 1 = null) follows, encoding in the upper 3
+//   bits. Only rows that are not null have data. See columns.h for the encodings.
 //
-// A reader never reads out of bounds, and no input makes a caller allocate more than a fixed multiple of
-// its size plus kFreeCells cells: each value not yet read needs a byte of what remains, and columns that take
-// no bytes a row (constants) draw on kFreeCells. Writers keep within the same limits.
+// A reader never reads out of bounds, and no input makes a caller allocate more than a fixed
+// multiple of its size plus kFreeCells cells: each value not yet read needs a byte of what remains,
+// and columns that take no bytes a row (constants) draw on kFreeCells. Writers keep within the same
+// limits.
 #pragma once
 
 #include <array>
@@ -41,16 +43,31 @@ inline constexpr std::size_t kFreeCells = std::size_t{1} << 18;
 enum class Type : std::uint8_t {
   kInvalid,  // damaged, or the reader has failed before
   kEnd,      // the one value has been read completely and no byte is left
-  kNone, kBool, kInt, kBigInt, kFloat, kText, kBytes,
-  kList, kTuple, kDict, kSet, kFrozenSet,
-  kDate, kDateTime, kTime, kTimeDelta, kDecimal, kUuid,
+  kNone,
+  kBool,
+  kInt,
+  kBigInt,
+  kFloat,
+  kText,
+  kBytes,
+  kList,
+  kTuple,
+  kDict,
+  kSet,
+  kFrozenSet,
+  kDate,
+  kDateTime,
+  kTime,
+  kTimeDelta,
+  kDecimal,
+  kUuid,
   kRows,
   kBackRef,  // an object met before: the caller numbers them
   kTagged,   // one value follows that means something to the caller: querysets, enums, ...
 };
 
-// UTF-8, lone surrogates as three bytes. Reading: `index` < Reader::shared_texts() if the same text may come
-// again under the same index, so that one object can be made for all; else kNotShared.
+// UTF-8, lone surrogates as three bytes. Reading: `index` < Reader::shared_texts() if the same text
+// may come again under the same index, so that one object can be made for all; else kNotShared.
 struct Text {
   std::string_view bytes;
   std::uint32_t index = kNotShared;
@@ -90,12 +107,12 @@ using Uuid = std::array<std::uint8_t, 16>;  // big endian, as UUID.bytes
 
 // A run of instances of one model with the same loaded fields, or of plain dicts (label empty).
 struct RowsHeader {
-  std::uint8_t flags = 0;      // the caller's: adding, ...
-  Text label;                  // "app.Model"
-  Text alias;                  // _state.db; empty: None
-  std::vector<Text> fields;    // columns, first
-  std::vector<Text> related;   // further columns: cached relations, prefetched lists, ...
-  std::uint32_t count = 0;     // rows
+  std::uint8_t flags = 0;     // the caller's: adding, ...
+  Text label;                 // "app.Model"
+  Text alias;                 // _state.db; empty: None
+  std::vector<Text> fields;   // columns, first
+  std::vector<Text> related;  // further columns: cached relations, prefetched lists, ...
+  std::uint32_t count = 0;    // rows
 };
 
 enum class ColumnType : std::uint8_t {
@@ -123,9 +140,9 @@ struct IntsPlan;
 // One byte a row, 1 = None. Empty: no row is null.
 using Nulls = std::span<const std::uint8_t>;
 
-// Writes one value. Calls come in the order of the format: containers announce how many members follow.
-// A wrong number, or more than kMaxDepth levels (a rows block is two), make the writer fail: ok() is then false
-// and Take() empty.
+// Writes one value. Calls come in the order of the format: containers announce how many members
+// follow. A wrong number, or more than kMaxDepth levels (a rows block is two), make the writer
+// fail: ok() is then false and Take() empty.
 class Writer {
  public:
   Writer() { Reset(); }
@@ -133,7 +150,8 @@ class Writer {
   void Reset();
   [[nodiscard]] bool ok() const { return nesting_.ok(); }
   [[nodiscard]] std::size_t size() const { return size_; }
-  // The payload; empty if the writer has failed or the value is not complete. Reset before further use.
+  // The payload; empty if the writer has failed or the value is not complete. Reset before further
+  // use.
   [[nodiscard]] std::string Take();
 
   void WriteNone();
@@ -161,8 +179,9 @@ class Writer {
 
   // Followed by one column for each field, then for each related name. At most 2^32 - 1 rows.
   void WriteRows(const RowsHeader& header);
-  // Columns: spans have one member a row (what stands where a row is null is ignored); the encoding is chosen here.
-  // A column of typed values in which every row is null, or a block without rows, is written as a null column.
+  // Columns: spans have one member a row (what stands where a row is null is ignored); the encoding
+  // is chosen here. A column of typed values in which every row is null, or a block without rows,
+  // is written as a null column.
   void WriteNullColumn();
   void WriteBoolColumn(std::span<const std::uint8_t> values, Nulls nulls);
   // kInt, kDate, kDateTime, kDateTimeUtc, kTime or kTimeDelta.
@@ -213,8 +232,8 @@ class Writer {
   std::vector<std::string_view> texts_;
 };
 
-// Reads one payload. Failure is sticky: what is read afterwards is 0 or empty, and Next() is kInvalid.
-// Views point into the payload or, for columns, into the vectors given.
+// Reads one payload. Failure is sticky: what is read afterwards is 0 or empty, and Next() is
+// kInvalid. Views point into the payload or, for columns, into the vectors given.
 class Reader {
  public:
   explicit Reader(std::string_view payload);
@@ -240,20 +259,22 @@ class Reader {
   std::string_view ReadDecimal();
   Uuid ReadUuid();
   std::uint64_t ReadBackRef();
-  // For kList, kTuple, kSet, kFrozenSet: members that follow. For kDict: pairs. At most the bytes that remain.
+  // For kList, kTuple, kSet, kFrozenSet: members that follow. For kDict: pairs. At most the bytes
+  // that remain.
   std::size_t ReadCount();
   std::uint8_t ReadTagged();
 
   RowsHeader ReadRows();
-  // Type of the next column of the innermost rows block, and for each row whether it is null (empty: no row is, or
-  // the type is kNull).
-  // kNull, kValues and kSpread need nothing more than the values; the others exactly one of the calls below.
+  // Type of the next column of the innermost rows block, and for each row whether it is null
+  // (empty: no row is, or the type is kNull). kNull, kValues and kSpread need nothing more than the
+  // values; the others exactly one of the calls below.
   ColumnType ReadColumn(std::vector<std::uint8_t>& nulls);
   // One member a row; 0 where it is null.
   void ReadBools(std::vector<std::uint8_t>& out);
   void ReadInts(std::vector<std::int64_t>& out);
   void ReadFloats(std::vector<double>& out);
-  // Words and, for each row, which of them; `codes` empty: row i has words[i]. Null rows: code 0 or an empty word.
+  // Words and, for each row, which of them; `codes` empty: row i has words[i]. Null rows: code 0 or
+  // an empty word.
   struct Texts {
     std::vector<std::string_view> words;
     std::vector<std::uint8_t> codes;

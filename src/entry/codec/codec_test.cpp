@@ -24,9 +24,9 @@ TEST(Codec, RoundTripsIntegersOfEverySize) {
   for (int bits = 0; bits < 64; ++bits) {
     for (const std::int64_t near : {-1, 0, 1}) {
       for (const std::int64_t sign : {1, -1}) {
-        const auto value = static_cast<std::int64_t>(
-            (std::uint64_t{1} << bits) * static_cast<std::uint64_t>(sign) +
-            static_cast<std::uint64_t>(near));
+        const auto value = static_cast<std::int64_t>((std::uint64_t{1} << bits) *
+                                                         static_cast<std::uint64_t>(sign) +
+                                                     static_cast<std::uint64_t>(near));
         const std::string payload = Payload([&](Writer& w) { w.WriteInt(value); });
         Reader reader(payload);
         ASSERT_EQ(reader.Next(), Type::kInt);
@@ -131,15 +131,15 @@ TEST(Codec, RefusesTimesThatDoNotExist) {
     return !reader.ok();
   };
   const auto read_datetime = [](Reader& r) { r.ReadDateTime(); };
-  EXPECT_TRUE(failed([](Writer& w) { w.WriteDate(kMaxDays + 1); }, [](Reader& r) { r.ReadDate(); }));
+  EXPECT_TRUE(
+      failed([](Writer& w) { w.WriteDate(kMaxDays + 1); }, [](Reader& r) { r.ReadDate(); }));
   EXPECT_TRUE(failed([](Writer& w) { w.WriteDateTime({INT64_MAX, false, {}}); }, read_datetime));
   EXPECT_TRUE(failed([](Writer& w) { w.WriteDateTime({INT64_MIN, false, {}}); }, read_datetime));
-  EXPECT_TRUE(failed(
-      [](Writer& w) {
-        w.WriteDateTime({0, false, {ZoneKind::kOffset, kMicrosPerDay, {}}});
-      },
-      read_datetime));
-  EXPECT_TRUE(failed([](Writer& w) { w.WriteTime({-1, false, {}}); }, [](Reader& r) { r.ReadTime(); }));
+  EXPECT_TRUE(
+      failed([](Writer& w) { w.WriteDateTime({0, false, {ZoneKind::kOffset, kMicrosPerDay, {}}}); },
+             read_datetime));
+  EXPECT_TRUE(
+      failed([](Writer& w) { w.WriteTime({-1, false, {}}); }, [](Reader& r) { r.ReadTime(); }));
   EXPECT_TRUE(failed([](Writer& w) { w.WriteTimeDelta({0, 86'400, 0}); },
                      [](Reader& r) { r.ReadTimeDelta(); }));
 }
@@ -248,7 +248,8 @@ TEST(Codec, ReaderRefusesCountsBeyondTheInput) {
     w.WriteList(4);
     for (int i = 0; i < 4; ++i) w.WriteNone();
   });
-  nested[2] = 2;  // the outer list has two members now: the inner one may not claim all that remains
+  nested[2] =
+      2;  // the outer list has two members now: the inner one may not claim all that remains
   Reader claims(nested);
   EXPECT_EQ(claims.ReadCount(), 2u);
   EXPECT_EQ(claims.ReadCount(), 0u);

@@ -20,12 +20,15 @@ struct Bounds {
 };
 Bounds BoundsOf(ColumnType type) {
   switch (type) {
-    case ColumnType::kDate: return {kMinDays, kMaxDays};
+    case ColumnType::kDate:
+      return {kMinDays, kMaxDays};
     case ColumnType::kDateTime:
     case ColumnType::kDateTimeUtc:
       return {kMinDays * kMicrosPerDay, (kMaxDays + 1) * kMicrosPerDay - 1};
-    case ColumnType::kTime: return {0, kMicrosPerDay - 1};
-    default: return {INT64_MIN, INT64_MAX};
+    case ColumnType::kTime:
+      return {0, kMicrosPerDay - 1};
+    default:
+      return {INT64_MIN, INT64_MAX};
   }
 }
 
@@ -56,9 +59,14 @@ ColumnType Reader::ReadColumn(std::vector<std::uint8_t>& nulls) {
       if (has_nulls) Fail();
       TakeFreeCells(column.rows);
       break;
-    case ColumnType::kValues: Open(column.present); break;
-    case ColumnType::kSpread: Open(1); break;
-    default: column_ = column;
+    case ColumnType::kValues:
+      Open(column.present);
+      break;
+    case ColumnType::kSpread:
+      Open(1);
+      break;
+    default:
+      column_ = column;
   }
   return ok() ? type : ColumnType::kInvalid;
 }
@@ -118,13 +126,17 @@ void Reader::TakeInts(Encoding encoding, std::vector<std::int64_t>& out) {
     return Fail();
   }
   const std::string_view offsets = in_.Take(stored * width);
+  // A whole word is read and cut where the payload has one: a copy of `width` bytes is a call.
+  const std::size_t readable = offsets.size() + in_.left();
+  const std::uint64_t mask = width == 0 ? 0 : ~std::uint64_t{0} >> (64 - 8 * width);
   out.resize(count);
   if (delta) out[0] = static_cast<std::int64_t>(last);
   std::int64_t* const to = out.data() + (delta ? 1 : 0);
   for (std::size_t i = 0; i < stored; ++i) {
     std::uint64_t offset = 0;
-    std::memcpy(&offset, offsets.data() + i * width, width);
-    const std::uint64_t value = last + base + offset;
+    const std::size_t at = i * width;
+    std::memcpy(&offset, offsets.data() + at, at + 8 <= readable ? 8 : width);
+    const std::uint64_t value = last + base + (offset & mask);
     to[i] = static_cast<std::int64_t>(value);
     if (delta) last = value;
   }
@@ -220,9 +232,8 @@ void Reader::ReadTexts(Texts& out) {
     Fail();
   }
   const bool sized = column_.type != ColumnType::kUuid ||
-                     std::all_of(out.words.begin(), out.words.end(), [](std::string_view word) {
-                       return word.size() == sizeof(Uuid);
-                     });
+                     std::all_of(out.words.begin(), out.words.end(),
+                                 [](std::string_view word) { return word.size() == sizeof(Uuid); });
   if (!sized) Fail();
   if (coded) {
     Spread(out.codes);

@@ -19,7 +19,8 @@ struct Words {
 
 // Empty where texts hardly repeat, so that words would not save anything.
 Words FindWords(std::span<const std::string_view> texts) {
-  std::array<std::uint16_t, 1024> table{};  // word number + 1; at most kMaxWords of them: never full
+  std::array<std::uint16_t, 1024>
+      table{};  // word number + 1; at most kMaxWords of them: never full
   Words found;
   found.codes.reserve(texts.size());
   const std::size_t most = std::clamp<std::size_t>(texts.size() / 2, 1, kMaxWords);

@@ -123,7 +123,8 @@ TEST(IntColumn, ChoosesWidthsOfAllSizes) {
 
 TEST(IntColumn, PrefersVarintsWhereOneValueStandsOut) {
   std::vector<std::int64_t> values(1000);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::int64_t>(i * 37 % 60);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<std::int64_t>(i * 37 % 60);
   values[500] = INT64_MAX;
   EXPECT_LT(CheckInts(values), 1100u);
 }
@@ -151,7 +152,7 @@ TEST(FloatColumn, RoundTripsBitByBit) {
   CheckFloats({0.0, -0.0, inf, -inf, std::nan(""), std::numeric_limits<double>::denorm_min(),
                std::numeric_limits<double>::max(), 0.1, 1e22, 9007199254740993.0});
   CheckFloats({0.1, -0.0});
-  CheckFloats({1.0, 0.5, 0.25});          // earlier ones are scaled as later ones need it
+  CheckFloats({1.0, 0.5, 0.25});           // earlier ones are scaled as later ones need it
   CheckFloats({9007199254740991.0, 0.5});  // which is not always possible
   std::mt19937_64 random(2);
   std::vector<double> values(1000);
@@ -164,7 +165,8 @@ TEST(FloatColumn, TakesHalfForNumbersWithFewDecimals) {
   std::vector<double> coordinates(1000);
   std::mt19937_64 random(3);
   for (auto& value : coordinates) {
-    value = static_cast<double>(static_cast<std::int64_t>(random() % 36'000'000) - 18'000'000) / 1e5;
+    value =
+        static_cast<double>(static_cast<std::int64_t>(random() % 36'000'000) - 18'000'000) / 1e5;
   }
   EXPECT_LT(CheckFloats(coordinates), 4100u);
   CheckFloats(coordinates, SomeNulls(coordinates.size()));
@@ -229,10 +231,11 @@ TEST(TextColumn, RefusesCodesWithoutWords) {
   OneColumn column(5, [&](Writer& w) { w.WriteTextColumn(ColumnType::kText, values, {}); });
   std::string& payload = column.payload;
   const std::size_t head = payload.size() - 11;  // head, count, 2 lengths, 2 letters, 5 codes
-  ASSERT_EQ(payload[head], static_cast<char>(ColumnHead(ColumnType::kText, Encoding::kWords, false)));
+  ASSERT_EQ(payload[head],
+            static_cast<char>(ColumnHead(ColumnType::kText, Encoding::kWords, false)));
   payload.resize(head);
   payload += static_cast<char>(ColumnHead(ColumnType::kText, Encoding::kWords, true));
-  payload += "\x1f";             // all rows are null
+  payload += "\x1f";                // all rows are null
   payload += std::string(1, '\0');  // no words
   Reader reader = column.Read(ColumnType::kText);
   Reader::Texts out;

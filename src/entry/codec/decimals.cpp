@@ -28,7 +28,8 @@ bool AsInt(double value, int decimals, std::int64_t& out) {
          std::bit_cast<std::uint64_t>(value);
 }
 
-// The digits of "-12.50" as -1250 with 2 decimals; nullopt for what WriteDecimalOfInt would not give back.
+// The digits of "-12.50" as -1250 with 2 decimals; nullopt for what WriteDecimalOfInt would not
+// give back.
 std::optional<int> Parse(std::string_view text, std::int64_t& out) {
   const bool negative = text.starts_with('-');
   const std::string_view digits = text.substr(negative ? 1 : 0);

@@ -1,4 +1,5 @@
-// Numbers that people wrote with a few decimals, as integers over a power of ten: prices, coordinates.
+// Numbers that people wrote with a few decimals, as integers over a power of ten: prices,
+// coordinates.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 
 namespace smartcache::codec {
 
-// value * 10^decimals for each value, such that dividing gives each value back bit by bit; nullopt if there
-// is no such number of decimals.
+// value * 10^decimals for each value, such that dividing gives each value back bit by bit; nullopt
+// if there is no such number of decimals.
 [[nodiscard]] std::optional<int> FloatsAsInts(std::span<const double> values,
                                               std::vector<std::int64_t>& out);
 [[nodiscard]] double FloatOfInt(std::int64_t value, int decimals);

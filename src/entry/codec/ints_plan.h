@@ -11,8 +11,8 @@ namespace smartcache::codec {
 
 struct IntsPlan {
   Encoding encoding = Encoding::kPlain;
-  std::int64_t base = 0;   // kPacked, kDelta: the least value or difference
-  unsigned width = 0;      // kPacked, kDelta: bytes of what is above the base
+  std::int64_t base = 0;  // kPacked, kDelta: the least value or difference
+  unsigned width = 0;     // kPacked, kDelta: bytes of what is above the base
   // Takes no byte a value, so has to be paid for with free cells.
   [[nodiscard]] bool free() const {
     return encoding == Encoding::kConstant || (encoding != Encoding::kPlain && width == 0);

@@ -1,5 +1,5 @@
-// What a payload still owes: for each open container, how many members are to come. The writer checks its
-// caller by it, the reader its input.
+// What a payload still owes: for each open container, how many members are to come. The writer
+// checks its caller by it, the reader its input.
 #pragma once
 
 #include <array>
@@ -11,6 +11,16 @@ namespace smartcache::codec {
 class Nesting {
  public:
   static constexpr std::size_t kMaxDepth = 64;
+
+  Nesting() { Reset(); }
+  // Back to the payload's one value. The frames above stay as they are: a kilobyte not worth
+  // clearing.
+  void Reset() {
+    frames_[0] = {1, 0, false};
+    depth_ = 0;
+    owed_ = 1;
+    ok_ = true;
+  }
 
   [[nodiscard]] bool ok() const { return ok_; }
   void Fail() { ok_ = false; }
@@ -32,9 +42,9 @@ class Nesting {
 
  private:
   struct Frame {
-    std::uint64_t left = 0;
-    std::uint32_t rows = 0;
-    bool columns = false;
+    std::uint64_t left;
+    std::uint32_t rows;
+    bool columns;
   };
 
   bool Member(bool column) {
@@ -52,10 +62,10 @@ class Nesting {
     return true;
   }
 
-  std::array<Frame, kMaxDepth + 1> frames_{Frame{1, 0, false}};  // the payload's one value
-  std::size_t depth_ = 0;
-  std::uint64_t owed_ = 1;
-  bool ok_ = true;
+  std::array<Frame, kMaxDepth + 1> frames_;
+  std::size_t depth_;
+  std::uint64_t owed_;
+  bool ok_;
 };
 
 }  // namespace smartcache::codec

@@ -1,27 +1,8 @@
 #include "base/bytes.h"
 #include "entry/codec/civil.h"
-#include "entry/codec/codec.h"
+#include "entry/codec/heads.h"
 
 namespace smartcache::codec {
-namespace {
-
-constexpr std::uint8_t kShortText = 0x40;
-constexpr std::uint8_t kSharedText = 0x80;
-constexpr std::uint8_t kHeads = 0xc0;
-constexpr std::uint8_t kSecondForm = 0x20;
-constexpr std::uint8_t kFlagsOfTime = 7;  // zone kind and fold
-
-constexpr Type TypeOf(std::uint8_t head) {
-  if (head < kShortText) return Type::kInt;
-  if (head < kHeads) return Type::kText;
-  const auto type = static_cast<Type>(head & 0x1f);
-  if (type < Type::kNone || type > Type::kTagged) return Type::kInvalid;
-  const bool has_second_form = type == Type::kBool || type == Type::kText;
-  return (head & kSecondForm) != 0 && !has_second_form ? Type::kInvalid : type;
-}
-
-}  // namespace
-
 Reader::Reader(std::string_view payload) : in_(payload) {
   if (in_.Byte() != kFormat) Fail();
 }
@@ -69,7 +50,7 @@ bool Reader::ReadBool() { return (Head(Type::kBool) & kSecondForm) != 0; }
 
 std::int64_t Reader::ReadInt() {
   const std::uint8_t head = Head(Type::kInt);
-  return head < kHeads ? head : in_.Zigzag();
+  return head < kTypes ? head : in_.Zigzag();
 }
 
 BigInt Reader::ReadBigInt() {
@@ -90,11 +71,12 @@ Text Reader::TakeText(std::uint8_t head) {
   if (head < kSharedText) {
     const std::string_view bytes = in_.Take(head - kShortText);
     if (bytes.empty()) return {};
+    if (shared_.capacity() == 0) shared_.reserve(32);  // the names of one instance
     shared_.push_back(bytes);
     return {bytes, static_cast<std::uint32_t>(shared_.size() - 1)};
   }
-  if (head >= kHeads && (head & kSecondForm) == 0) return {in_.Take(in_.Varint()), kNotShared};
-  const std::uint64_t index = head < kHeads ? head - kSharedText : in_.Varint();
+  if (head >= kTypes && (head & kSecondForm) == 0) return {in_.Take(in_.Varint()), kNotShared};
+  const std::uint64_t index = head < kTypes ? head - kSharedText : in_.Varint();
   if (!ok() || index >= shared_.size()) {
     Fail();
     return {};
@@ -116,7 +98,7 @@ std::int64_t Reader::ReadDate() {
 }
 
 Zone Reader::TakeZone(std::uint8_t flags) {
-  Zone zone{static_cast<ZoneKind>(flags & 3), 0, {}};
+  Zone zone{static_cast<ZoneKind>(flags & kZoneMask), 0, {}};
   if (zone.kind == ZoneKind::kOffset) {
     zone.offset_us = in_.Zigzag();
     // What datetime.timezone allows: strictly less than a day.
@@ -130,17 +112,17 @@ Zone Reader::TakeZone(std::uint8_t flags) {
 DateTime Reader::ReadDateTime() {
   Head(Type::kDateTime);
   const std::uint8_t flags = in_.Byte();
-  DateTime value{in_.Zigzag(), (flags & 4) != 0, TakeZone(flags)};
+  DateTime value{in_.Zigzag(), (flags & kFold) != 0, TakeZone(flags)};
   const std::int64_t days = SplitMicros(value.micros).days;
-  if (flags > kFlagsOfTime || days < kMinDays || days > kMaxDays) Fail();
+  if (flags > kAllTimeFlags || days < kMinDays || days > kMaxDays) Fail();
   return ok() ? value : DateTime{};
 }
 
 Time Reader::ReadTime() {
   Head(Type::kTime);
   const std::uint8_t flags = in_.Byte();
-  Time value{in_.Zigzag(), (flags & 4) != 0, TakeZone(flags)};
-  if (flags > kFlagsOfTime || value.micros < 0 || value.micros >= kMicrosPerDay) Fail();
+  Time value{in_.Zigzag(), (flags & kFold) != 0, TakeZone(flags)};
+  if (flags > kAllTimeFlags || value.micros < 0 || value.micros >= kMicrosPerDay) Fail();
   return ok() ? value : Time{};
 }
 

@@ -1,4 +1,5 @@
-// Reads whatever a Reader holds and writes it again: how tests and fuzzers visit every call of both.
+// Reads whatever a Reader holds and writes it again: how tests and fuzzers visit every call of
+// both.
 #pragma once
 
 #include <string>
@@ -22,38 +23,67 @@ class Transcoder {
   void Value() {
     switch (const Type type = in_.Next()) {
       case Type::kInvalid:
-      case Type::kEnd: return in_.Fail();
-      case Type::kNone: in_.ReadNone(); return out_.WriteNone();
-      case Type::kBool: return out_.WriteBool(in_.ReadBool());
-      case Type::kInt: return out_.WriteInt(in_.ReadInt());
+      case Type::kEnd:
+        return in_.Fail();
+      case Type::kNone:
+        in_.ReadNone();
+        return out_.WriteNone();
+      case Type::kBool:
+        return out_.WriteBool(in_.ReadBool());
+      case Type::kInt:
+        return out_.WriteInt(in_.ReadInt());
       case Type::kBigInt: {
         const BigInt value = in_.ReadBigInt();
         return out_.WriteBigInt(value.negative, value.magnitude);
       }
-      case Type::kFloat: return out_.WriteFloat(in_.ReadFloat());
-      case Type::kText: return out_.WriteText(in_.ReadText().bytes);
-      case Type::kBytes: return out_.WriteBytes(in_.ReadBytes());
-      case Type::kDate: return out_.WriteDate(in_.ReadDate());
-      case Type::kDateTime: return out_.WriteDateTime(in_.ReadDateTime());
-      case Type::kTime: return out_.WriteTime(in_.ReadTime());
-      case Type::kTimeDelta: return out_.WriteTimeDelta(in_.ReadTimeDelta());
-      case Type::kDecimal: return out_.WriteDecimal(in_.ReadDecimal());
-      case Type::kUuid: return out_.WriteUuid(in_.ReadUuid());
-      case Type::kBackRef: return out_.WriteBackRef(in_.ReadBackRef());
-      case Type::kTagged: out_.WriteTagged(in_.ReadTagged()); return Value();
-      case Type::kRows: return Rows();
-      default: return Container(type);
+      case Type::kFloat:
+        return out_.WriteFloat(in_.ReadFloat());
+      case Type::kText:
+        return out_.WriteText(in_.ReadText().bytes);
+      case Type::kBytes:
+        return out_.WriteBytes(in_.ReadBytes());
+      case Type::kDate:
+        return out_.WriteDate(in_.ReadDate());
+      case Type::kDateTime:
+        return out_.WriteDateTime(in_.ReadDateTime());
+      case Type::kTime:
+        return out_.WriteTime(in_.ReadTime());
+      case Type::kTimeDelta:
+        return out_.WriteTimeDelta(in_.ReadTimeDelta());
+      case Type::kDecimal:
+        return out_.WriteDecimal(in_.ReadDecimal());
+      case Type::kUuid:
+        return out_.WriteUuid(in_.ReadUuid());
+      case Type::kBackRef:
+        return out_.WriteBackRef(in_.ReadBackRef());
+      case Type::kTagged:
+        out_.WriteTagged(in_.ReadTagged());
+        return Value();
+      case Type::kRows:
+        return Rows();
+      default:
+        return Container(type);
     }
   }
 
   void Container(Type type) {
     std::size_t count = in_.ReadCount();
     switch (type) {
-      case Type::kList: out_.WriteList(count); break;
-      case Type::kTuple: out_.WriteTuple(count); break;
-      case Type::kSet: out_.WriteSet(count); break;
-      case Type::kFrozenSet: out_.WriteFrozenSet(count); break;
-      default: out_.WriteDict(count); count *= 2;
+      case Type::kList:
+        out_.WriteList(count);
+        break;
+      case Type::kTuple:
+        out_.WriteTuple(count);
+        break;
+      case Type::kSet:
+        out_.WriteSet(count);
+        break;
+      case Type::kFrozenSet:
+        out_.WriteFrozenSet(count);
+        break;
+      default:
+        out_.WriteDict(count);
+        count *= 2;
     }
     while (in_.ok() && count-- > 0) Value();
   }

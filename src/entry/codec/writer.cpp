@@ -3,20 +3,10 @@
 
 #include "base/bytes.h"
 #include "base/hash.h"
-#include "entry/codec/codec.h"
+#include "entry/codec/heads.h"
 
 namespace smartcache::codec {
 namespace {
-
-constexpr std::uint8_t kShortText = 0x40;
-constexpr std::uint8_t kSharedText = 0x80;
-constexpr std::uint8_t kHeads = 0xc0;
-constexpr std::uint8_t kSecondForm = 0x20;
-constexpr std::size_t kShort = 64;  // bound of short texts' sizes, of small ints, of small indices
-
-constexpr char HeadOf(Type type, std::uint8_t form = 0) {
-  return static_cast<char>(kHeads + form + static_cast<std::uint8_t>(type));
-}
 
 // Slots of the table of shared texts: enough for the names of one instance, then for much more.
 constexpr std::size_t kFewSlots = 64;
@@ -26,7 +16,7 @@ constexpr std::size_t kManySlots = 2048;
 
 void Writer::Reset() {
   size_ = 0;
-  nesting_ = {};
+  nesting_.Reset();
   shared_.clear();
   shared_count_ = 0;
   free_cells_ = kFreeCells;
@@ -161,7 +151,7 @@ void Writer::PutZone(const Zone& zone) {
 void Writer::WriteDateTime(const DateTime& value) {
   char* at = Head(Type::kDateTime, 1 + kMaxVarintBytes);
   if (at == nullptr) return;
-  *at = static_cast<char>(static_cast<int>(value.zone.kind) | (value.fold ? 4 : 0));
+  *at = TimeFlags(value.zone, value.fold);
   Used(PutVarint(at + 1, ZigzagOf(value.micros)));
   PutZone(value.zone);
 }
@@ -169,7 +159,7 @@ void Writer::WriteDateTime(const DateTime& value) {
 void Writer::WriteTime(const Time& value) {
   char* at = Head(Type::kTime, 1 + kMaxVarintBytes);
   if (at == nullptr) return;
-  *at = static_cast<char>(static_cast<int>(value.zone.kind) | (value.fold ? 4 : 0));
+  *at = TimeFlags(value.zone, value.fold);
   Used(PutVarint(at + 1, ZigzagOf(value.micros)));
   PutZone(value.zone);
 }
