@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +44,20 @@ def by_pk(product: Product) -> Recorded:
 
 def everything() -> Recorded:
     return read(lambda: list(Product.objects.all()))
+
+
+def in_a_thread(function: Callable[[], Recorded]) -> Recorded:
+    """Read over another connection."""
+    found: list[Recorded] = []
+
+    def run() -> None:
+        found.append(function())
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
 
 
 class TestKnownRows:
@@ -375,6 +391,37 @@ class TestRawSql:
         found = read(lambda: list(Product.objects.raw(sql)))
         lamp.save()
         assert not found.fresh
+
+    def test_rows_returned_by_a_write_are_seen(self) -> None:
+        lamp, _ = two_products()
+        of_lamp = by_pk(lamp)
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE testapp_product SET stock = 5 RETURNING id")
+            # SQLite commits when the last row is read or the cursor closed.
+            meanwhile = in_a_thread(lambda: by_pk(lamp))
+        assert not of_lamp.fresh
+        assert meanwhile.fresh is (meanwhile.value.stock == 5)
+
+    def test_calls_of_the_driver_are_seen(self) -> None:
+        lamp, _ = two_products()
+        of_lamp, tags = by_pk(lamp), read(lambda: list(Tag.objects.all()))
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                cursor.executescript("UPDATE testapp_product SET stock = 1; SELECT 1;")
+            else:
+                columns = "(name, stock, price, listed, details)"
+                with cursor.copy(f"COPY testapp_product {columns} FROM STDIN") as copy:
+                    assert of_lamp.fresh
+                    copy.write_row(("copied", 1, 1, True, "{}"))
+        assert not of_lamp.fresh
+        assert tags.fresh
+
+    def test_stored_procedures_may_have_written_anything(self) -> None:
+        two_products()
+        tags = read(lambda: list(Tag.objects.all()))
+        with connection.cursor() as cursor, contextlib.suppress(Exception):
+            cursor.callproc("now")
+        assert not tags.fresh
 
     def test_unparsable_writes_drop_everything(self) -> None:
         two_products()

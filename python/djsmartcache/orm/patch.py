@@ -9,7 +9,9 @@ from its own memory.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import GeneratorType
 from typing import Any
 
@@ -105,7 +107,17 @@ def _by_hand(sql: str, send: Original, connection: BaseDatabaseWrapper, cursor: 
     result = _noticed(sql, send, connection)
     if cursor.description is not None:
         open_reads.add(cursor)
+        touched = _written(sql, connection)
+        if touched and not transaction.in_transaction(connection):
+            note = transaction.note_tables
+            state_of(connection).endings[cursor] = weakref.finalize(
+                cursor, note, connection, touched
+            )
     return result
+
+
+def _written(sql: str, connection: BaseDatabaseWrapper) -> frozenset[str]:
+    return frozenset() if tables.harmless(sql) else tables.of_raw(sql, connection.vendor).writes
 
 
 def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:
@@ -248,7 +260,11 @@ def _rolling_back_to(original: Original) -> Original:
 def _done(original: Original) -> Original:
     def __exit__(self: CursorWrapper, *details: Any) -> None:  # noqa: N807
         original(self, *details)
-        state_of(self.db).open_reads.discard(self)
+        state = state_of(self.db)
+        state.open_reads.discard(self)
+        ending = state.endings.pop(self, None)
+        if ending is not None:
+            ending()
 
     return __exit__
 
@@ -265,6 +281,61 @@ def _calling(original: Original) -> Original:
             transaction.note_tables(self.db, touched)
 
     return callproc
+
+
+_DRIVER_CALLS = frozenset(["copy", "copy_expert", "copy_from", "executescript", "stream"])
+"""Methods of drivers' cursors that send SQL and that Django hands through."""
+
+
+def _reaching(original: Original) -> Original:
+    def __getattr__(self: CursorWrapper, attr: str) -> Any:  # noqa: N807
+        found = original(self, attr)
+        return _seen(self, attr, found) if attr in _DRIVER_CALLS else found
+
+    return __getattr__
+
+
+def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        computation = dependencies.current()
+        if computation is not None:
+            computation.forbid(f"a cursor's {name}")
+        told = name != "copy_from" and bool(args) and isinstance(args[0], str)
+        statement = tables.of_raw(args[0], cursor.db.vendor) if told else None
+        if statement is None or statement.everything:
+            touched = catalog.all_tables(cursor.db)
+        else:
+            touched = statement.writes
+        if name == "copy":
+            return _until_closed(call(*args, **kwargs), cursor.db, touched)
+        if name == "stream":
+            return _until_read(call(*args, **kwargs), cursor.db, touched)
+        try:
+            return call(*args, **kwargs)
+        finally:
+            transaction.note_tables(cursor.db, touched)
+
+    return run
+
+
+@contextmanager
+def _until_closed(
+    block: Any, connection: BaseDatabaseWrapper, touched: frozenset[str]
+) -> Iterator[Any]:
+    try:
+        with block as opened:
+            yield opened
+    finally:
+        transaction.note_tables(connection, touched)
+
+
+def _until_read(
+    rows: Iterable[Any], connection: BaseDatabaseWrapper, touched: frozenset[str]
+) -> Iterator[Any]:
+    try:
+        yield from rows
+    finally:
+        transaction.note_tables(connection, touched)
 
 
 def _remembered(original: Original) -> Original:
@@ -290,5 +361,6 @@ _PATCHES: tuple[tuple[Any, str, Callable[[Original], Original]], ...] = (
     (django_transaction.Atomic, "__exit__", _leaving),
     (CursorWrapper, "callproc", _calling),
     (CursorWrapper, "__exit__", _done),
+    (CursorWrapper, "__getattr__", _reaching),
 )
 """Where Django is patched; `execute_returning_sql` exists since Django 6.0."""

@@ -8,7 +8,7 @@ wrapper and goes with it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class State:
         "begun",
         "default_isolated",
         "dirt",
+        "endings",
         "hint",
         "internal",
         "isolated",
@@ -92,6 +93,9 @@ class State:
         self.default_isolated: bool | None = None
         """Whether the server's default level keeps one snapshot for a transaction; None: not
         asked."""
+        self.endings: weakref.WeakKeyDictionary[Any, Callable[[], object]]
+        self.endings = weakref.WeakKeyDictionary()
+        """SQLite, autocommit: cursors whose writes are committed once their results are read."""
         self.open_reads: weakref.WeakSet[Any] = weakref.WeakSet()
         """SQLite: results not yet read to the end; while one is, later reads share its snapshot."""
 

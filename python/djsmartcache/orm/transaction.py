@@ -11,7 +11,7 @@ Bumping never raises: the user's data is written, whatever the store says.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections
@@ -165,11 +165,13 @@ def note(
         settle(connection)
 
 
-def note_tables(connection: BaseDatabaseWrapper, names: Iterable[str]) -> None:
+def note_tables(connection: BaseDatabaseWrapper, names: Collection[str]) -> None:
     """Note a write of unknown rows of some tables, and of those that the database changes with
     them."""
     tags: set[int] = set()
     known: dict[int, tuple[int, int]] = {}
+    if not names:
+        return
     cascades = catalog.registry().cascades
     for name in {every for each in names for every in (each, *cascades.get(each, ()))}:
         found = scopes.table_tags(connection, name)

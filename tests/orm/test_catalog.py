@@ -1,0 +1,103 @@
+"""Which names are tables, and what the database changes along with them."""
+
+from __future__ import annotations
+
+import django
+import pytest
+from django.db import connection, models
+from django.test.utils import isolate_apps
+
+from djsmartcache.orm import catalog, scopes
+from tests.testapp.models import Product
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="the database cascades since Django 6.1")
+@isolate_apps("tests.testapp")
+def test_cascades_of_the_database_are_followed() -> None:
+    class Owner(models.Model):  # noqa: DJ008
+        class Meta:
+            app_label = "testapp"
+
+    class Pet(models.Model):  # noqa: DJ008
+        owner = models.ForeignKey(Owner, models.DB_CASCADE)  # type: ignore[attr-defined]
+
+        class Meta:
+            app_label = "testapp"
+
+    class Toy(models.Model):  # noqa: DJ008
+        pet = models.ForeignKey(Pet, models.DB_SET_NULL, null=True)  # type: ignore[attr-defined]
+        other = models.ForeignKey(Owner, models.CASCADE)
+
+        class Meta:
+            app_label = "testapp"
+
+    found = catalog._cascades([Owner, Pet, Toy])
+    assert found == {
+        "testapp_owner": {"testapp_pet", "testapp_toy"},
+        "testapp_pet": {"testapp_toy"},
+    }
+
+
+@isolate_apps("tests.testapp")
+def test_models_that_disagree_on_a_key_name_rows_by_none() -> None:
+    class One(models.Model):  # noqa: DJ008
+        class Meta:
+            app_label = "testapp"
+            db_table = "shared"
+
+    class Other(models.Model):  # noqa: DJ008
+        code = models.CharField(max_length=9, primary_key=True)
+
+        class Meta:
+            app_label = "testapp"
+            db_table = "shared"
+            managed = False
+
+    registry = catalog._Registry([One, Other])
+    assert registry.key_column(One) is None
+    assert registry.key_column(Other) is None
+    assert catalog._Registry([One]).key_column(One) == "id"
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("store", ["embedded"], indirect=True)
+def test_only_permanent_tables_are_plain() -> None:
+    catalog.forget(connection)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY TABLE scratch (id integer)")
+    assert catalog.is_plain(connection, "django_migrations")
+    assert catalog.is_plain(connection, "testapp_product")
+    assert not catalog.is_plain(connection, "testapp_listedproduct")
+    assert not catalog.is_plain(connection, "scratch")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["testapp_product", '"testapp_product"', "TestApp_Product", 'public"."testapp_product']
+)
+def test_a_table_has_one_name(name: str) -> None:
+    own = scopes.table_tags(connection, Product._meta.db_table)
+    assert scopes.table_tags(connection, name).table == own.table
+
+
+def test_databases_are_told_apart(settings: object) -> None:
+    class Connection:
+        def __init__(self, vendor: str, name: str, host: str = "") -> None:
+            self.vendor = vendor
+            self.settings_dict = {"NAME": name, "HOST": host}
+
+    def of(*given: str) -> str:
+        return scopes.database(Connection(*given))  # type: ignore[arg-type]
+
+    assert of("postgresql", "shop", "db") == of("postgresql", "shop", "127.0.0.1")
+    assert of("postgresql", "shop") != of("postgresql", "test_shop")
+    assert of("sqlite", "/tmp/../tmp/a") == of("sqlite", "/tmp/a")
+    assert of("sqlite", "/tmp/a") != of("sqlite", "/tmp/b")
+    assert of("sqlite", "file:/tmp/a?mode=rw") == of("sqlite", "/tmp/a")
+
+
+def test_namespaces_are_told_apart(settings: object) -> None:
+    before = scopes.table_tags(connection, "a").table, scopes.user_tag("a")
+    settings.SMARTCACHE_NAMESPACE = lambda: "tenant"  # type: ignore[attr-defined]
+    after = scopes.table_tags(connection, "a").table, scopes.user_tag("a")
+    assert not set(before) & set(after)
