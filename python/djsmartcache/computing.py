@@ -106,7 +106,7 @@ def look(job: Job) -> Found | _core.Answer | None:
     found, ask = _without_store(job)
     if not ask:
         return found
-    answer = _find(job, wait=True)
+    answer = _find(job, caller(), wait=True)
     return answer if answer.kind == _core.LEAD else _taken(job, answer)
 
 
@@ -117,9 +117,9 @@ async def alook(job: Job) -> Found | _core.Answer | None:
         return found
     for _ in range(MAX_VAIN_WAITS + 1):
         if process.cache().peek(job.key, job.identity) is not _core.MISS:
-            answer = _find(job, wait=False)  # in L1: answered without waiting
+            answer = _find(job, caller(), wait=False)  # in L1: answered without waiting
         else:
-            answer = await process.run(_find, job, wait=False)
+            answer = await process.run(_find, job, caller(), wait=False)
         if answer.kind == _core.LEAD:
             return answer
         if answer.kind != _core.WAIT:
@@ -197,12 +197,12 @@ def _without_store(job: Job) -> tuple[Found | None, bool]:
     return None, True
 
 
-def _find(job: Job, *, wait: bool) -> _core.Answer:
+def _find(job: Job, owner: int, *, wait: bool) -> _core.Answer:
     recipe = job.recipe
     return process.cache().find(
         job.key,
         identity=job.identity,
-        owner=caller(),
+        owner=owner,
         lock=recipe.lock,
         wait=wait,
         nested=bool(_leading.get()),

@@ -254,7 +254,10 @@ class _Cached:
     ) -> Any:
         request = views.request_in(args)
         if request is not None:
-            return self._view(request, key, identity, args, kwargs).respond()
+            view = self._view(request, key, identity, args, kwargs)
+            # The dispatch of a class with coroutine handlers is a function that gives a coroutine.
+            in_task = getattr(type(view.instance), "view_is_async", False)
+            return view.arespond() if in_task else view.respond()
         return computing.obtain(self._job(key, identity, args, kwargs))
 
     async def _aslow(
@@ -292,8 +295,13 @@ class _Cached:
             self.options.tags_of(args, kwargs),
             self.options.things_of(args, kwargs),
         )
+        inner = self.function
+        while isinstance(inner, functools.partial):  # of method_decorator, around a bound method
+            inner = inner.func
+        given = next((arg for arg in args[:1] if arg is not request), None)
         return views.CachedView(
             request,
+            getattr(inner, "__self__", given),
             args,
             kwargs,
             job,

@@ -140,7 +140,7 @@ def _read(request: HttpRequest, name: str, get: Callable[[], Any]) -> Any:
     if name in ("META", "environ"):
         return _Meta(get(), request)
     if name == "headers":
-        return _Headers(get(), request)
+        return _Headers(_silently(request, get), request)
     if name in ("COOKIES", "get_signed_cookie"):
         _note(records, "cookies")
     elif name in _ACCEPT:

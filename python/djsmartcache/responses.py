@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from django.http import (
+    Http404,
     HttpResponse,
     HttpResponseGone,
     HttpResponseNotFound,
@@ -27,6 +28,7 @@ STORABLE_ERRORS: Final = frozenset({404, 410})
 
 _RESPONSE: Final = "djsmartcache.response.1"
 _VARIES: Final = "djsmartcache.varies.1"
+_RAISED: Final = "djsmartcache.http404.1"
 _CLASSES: Final = {
     cls.__name__: cls
     for cls in (
@@ -99,6 +101,17 @@ def pack(response: Any) -> Packed:
         content,
         extras,
     )
+
+
+def pack_404(error: Http404) -> Packed:
+    """What is stored where a view raised Http404."""
+    return (_RAISED, *(str(part) for part in error.args))
+
+
+def raise_404(packed: Packed) -> None:
+    """Raise what was packed, if that is what was packed."""
+    if packed and packed[0] == _RAISED:
+        raise Http404(*packed[1:])
 
 
 def _is_plain(value: Any, depth: int = 4) -> bool:

@@ -16,8 +16,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import DisallowedHost
-from django.core.handlers.exception import response_for_exception
+from django.core.exceptions import (
+    BadRequest,
+    DisallowedHost,
+    PermissionDenied,
+    SuspiciousOperation,
+)
+from django.db.models import Model
 from django.http import Http404, HttpRequest
 from django.utils import timezone, translation
 
@@ -41,6 +46,7 @@ class CachedView:
 
     Args:
         request: Django's, or one around it.
+        instance: Of a class-based view, else None.
         args: What the view was called with.
         job: The call; its key is that of the view and its arguments, without the request.
         vary: `"user"` and callables of the arguments.
@@ -50,6 +56,7 @@ class CachedView:
     def __init__(
         self,
         request: Any,
+        instance: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         job: Job,
@@ -58,6 +65,7 @@ class CachedView:
         cache_errors: bool,
     ) -> None:
         self.given = request
+        self.instance = instance
         self.request: HttpRequest = (
             request if isinstance(request, HttpRequest) else request._request
         )
@@ -89,7 +97,7 @@ class CachedView:
             timezone.get_current_timezone_name(),
             str(getattr(request, "urlconf", None)),
             str(getattr(request, "current_app", None)),
-            tuple(keys.full_name(type(arg)) for arg in self.args[:1] if arg is not self.given),
+            None if self.instance is None else keys.full_name(type(self.instance)),
             (str(getattr(renderer, "media_type", "")), str(getattr(renderer, "format", ""))),
             str(getattr(drf, "version", None)),
         )
@@ -141,6 +149,9 @@ class CachedView:
     def _user_part(self, user: Any) -> Any:
         user = _evaluate(user)
         known = user if getattr(user, "is_authenticated", False) else None
+        if known is not None and not isinstance(known, Model):
+            # Of a token or another service: known by what stands for the primary key.
+            known = (keys.full_name(type(known)), str(known.pk))
         # Two credentials of one user may allow different things.
         credentials = self.request.META.get("HTTP_AUTHORIZATION")
         return known, credentials and hashlib.sha256(credentials.encode()).hexdigest()
@@ -235,15 +246,15 @@ class CachedView:
                     response = self._rendered(self._of_view(self.view_job.compute))
                 return self._finished(leading, base, job, record, response)
         except Exception as error:
-            return self._served(computing.stale_instead(job, answer, error), stale=True)
+            return self._stale(job, answer, error)
 
     def _of_view(self, compute: Callable[[], Any]) -> Any:
         try:
             return compute()
         except Http404 as error:
-            if not self.cache_errors or self.given is not self.request:
+            if not self.cache_errors:
                 raise
-            return response_for_exception(self.request, error)
+            return error
 
     # --- tasks
 
@@ -287,17 +298,24 @@ class CachedView:
                     response = await sync_to_async(self._rendered)(response)
                 return await process.run(self._finished, leading, base, job, record, response)
         except Exception as error:
-            return self._served(computing.stale_instead(job, answer, error), stale=True)
+            return self._stale(job, answer, error)
 
     async def _aof_view(self, compute: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await compute()
         except Http404 as error:
-            if not self.cache_errors or self.given is not self.request:
+            if not self.cache_errors:
                 raise
-            return await sync_to_async(response_for_exception)(self.request, error)
+            return error
 
     # --- both
+
+    def _stale(self, job: Job, answer: _core.Answer, error: Exception) -> Any:
+        """Serve the old page where making a new one failed, and not where it was refused."""
+        refused = isinstance(error, Http404 | PermissionDenied | SuspiciousOperation | BadRequest)
+        if refused or 400 <= getattr(error, "status_code", 500) < 500:
+            raise error
+        return self._served(computing.stale_instead(job, answer, error), stale=True)
 
     def _of_get(self, values: Sequence[Any]) -> Iterator[Job]:
         """Where the answer to a HEAD request lies if the page was got: the plain key, then the one with headers."""
@@ -336,7 +354,6 @@ class CachedView:
 
     def _rendered(self, response: Any) -> Any:
         """Render what renders later, so that its reads and queries are seen."""
-        view = self.args[0] if self.args and self.args[0] is not self.given else None
         if hasattr(response, "accepted_renderer") or not callable(
             getattr(response, "render", None)
         ):
@@ -345,7 +362,9 @@ class CachedView:
             # REST framework does this after the handler has returned.
             response.accepted_renderer = self.given.accepted_renderer
             response.accepted_media_type = self.given.accepted_media_type
-            response.renderer_context = view.get_renderer_context() if view is not None else {}
+            response.renderer_context = (
+                self.instance.get_renderer_context() if self.instance is not None else {}
+            )
         if callable(getattr(response, "render", None)):
             response = response.render()
         return response
@@ -356,6 +375,13 @@ class CachedView:
         """Store the response if it may be; gives what to answer with."""
         why = self._why_not(record, response)
         condition = self.view_job.recipe.condition
+        if isinstance(response, Http404):
+            # That it is raised is stored, not the page: Django makes that for each request anew.
+            if why:
+                leading.refuse()
+            else:
+                leading.store(responses.pack_404(response))
+            raise response
         if not why and condition is not None and not condition(response):
             why = "condition"
         if why:
@@ -389,10 +415,12 @@ class CachedView:
         return leading.store(responses.marker(names)) and stored
 
     def _why_not(self, record: Record, response: Any) -> str:
-        why = responses.refusal(response, cache_errors=self.cache_errors)
-        if why:
-            return why
-        varies = responses.varies_on(response)
+        varies: frozenset[str] = frozenset()
+        if not isinstance(response, Http404):
+            why = responses.refusal(response, cache_errors=self.cache_errors)
+            if why:
+                return why
+            varies = responses.varies_on(response)
         allowed = {*self.declared, *(f"header:{name}" for name in varies)}
         if "cookie" in varies:
             allowed.add("cookies")
@@ -416,8 +444,7 @@ class CachedView:
         return f"read {', '.join(private)}: not in the key" if private else ""
 
     def _served(self, packed: Any, *, stale: bool = False) -> Any:
-        if not responses.is_packed(packed):
-            return packed
+        responses.raise_404(packed)
         response = responses.unpack(packed)
         responses.tell(response, "hit", detail="stale" if stale else "")
         return responses.conditional(self.request, response)
@@ -435,4 +462,4 @@ def _evaluate(user: Any) -> Any:
 
 
 def _is_stored_form(value: Any) -> bool:
-    return responses.is_packed(value) or responses.marked(value) is not None
+    return isinstance(value, tuple)

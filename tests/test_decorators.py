@@ -1,0 +1,513 @@
+"""`smart_cached` on everything that can be called."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from djsmartcache import (
+    KeyTemplateError,
+    UnkeyableArgument,
+    UnstorableValue,
+    cache_get,
+    cache_set,
+    computing,
+    invalidate_tags,
+    smart_cached,
+    smartcache_disabled,
+)
+from tests.stores import store
+from tests.testapp.models import Category, Product
+
+__all__ = ["store"]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
+
+WAIT = 10  # seconds; only a failing test takes as long
+
+
+class Counted:
+    """A function that counts its calls: `made = Counted(lambda a: a)`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.__qualname__ = f"counted_{id(self)}"
+        self.function = function
+        self.calls = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return self.function(*args, **kwargs)
+
+
+def test_calls_that_bind_alike_share_an_entry() -> None:
+    def add(a: int, b: int = 2, *, c: int = 3) -> int:
+        return a + b + c
+
+    made = Counted(add)
+    f = smart_cached(made)
+    assert f(1) == f(a=1) == f(1, 2) == f(1, b=2, c=3) == 6
+    assert made.calls == 1
+    assert f("1" if False else 2) == 7
+
+
+def test_types_are_kept_apart() -> None:
+    made = Counted(lambda a: repr(a))
+    f = smart_cached(made)
+    values = [1, "1", True, 1.0, None, "None", b"1", (1,), [1], {1: 1}, {1}]
+    assert [f(value) for value in values] == [repr(value) for value in values]
+    assert [f(value) for value in values] == [repr(value) for value in values]
+    assert made.calls == len(values)
+
+
+def test_results_are_private_copies() -> None:
+    @smart_cached(key="rows")
+    def rows() -> dict[str, list[int]]:
+        return {"a": [1]}
+
+    rows()["a"].append(2)
+    rows()["a"].append(3)
+    assert rows() == {"a": [1]}
+
+
+@pytest.mark.parametrize("options", [{}, {"key": "n:{x}"}, {"key": lambda _, x: f"n:{x}"}])
+def test_methods_bind_and_their_handles_too(options: dict[str, Any]) -> None:
+    class Shop:
+        @smart_cached(**(options or {"key": "m:{x}"}))
+        def method(self, x: int) -> list[int]:
+            return [x]
+
+    shop = Shop()
+    assert shop.method(1) == [1]
+    assert shop.method.get(1) == [1]
+    assert shop.method.key(1).endswith(":1")
+    assert shop.method.invalidate(1)
+    assert shop.method.get(1, default="gone") == "gone"
+    assert Shop.method(shop, 2) == [2]
+    assert shop.method.stats()["misses"] >= 2
+
+
+def test_a_method_of_a_model_goes_by_its_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shout(self: Product) -> str:
+        return self.name.upper()
+
+    monkeypatch.setattr(Product, "shout", smart_cached(shout), raising=False)
+    lamp: Any = Product.objects.create(name="lamp")
+    desk: Any = Product.objects.create(name="desk")
+    assert (lamp.shout(), desk.shout(), lamp.shout()) == ("LAMP", "DESK", "LAMP")
+    lamp.name = "other"
+    assert lamp.shout() == "OTHER"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_classmethods_and_staticmethods_in_either_order(inside: bool) -> None:
+    def wrap(kind: Any, function: Any) -> Any:
+        return kind(smart_cached(function)) if inside else smart_cached(kind(function))
+
+    def of_class(cls: type, x: int) -> tuple[str, int]:
+        return cls.__name__, x
+
+    def of_none(x: int) -> int:
+        return x
+
+    class Base:
+        c = wrap(classmethod, of_class)
+        s = wrap(staticmethod, of_none)
+
+    class Derived(Base):
+        pass
+
+    for _ in range(2):
+        assert Base.c(1) == ("Base", 1)
+        assert Derived.c(1) == Derived().c(1) == ("Derived", 1)
+        assert Base.s(1) == Base().s(1) == 1
+    assert Base.s.get(1) == 1
+    if not inside:
+        assert Derived.c.get(1) == ("Derived", 1)
+        assert Derived.c.invalidate(1)
+        assert Base.c.get(1) == ("Base", 1)
+
+
+def test_what_cannot_be_cached_is_refused_at_once() -> None:
+    def generator() -> Any:
+        yield 1
+
+    async def async_generator() -> Any:
+        yield 1
+
+    for wrong in (generator, async_generator, property(lambda s: 1), int, 5, lambda: 1):
+        with pytest.raises(TypeError):
+            smart_cached(wrong)
+    with pytest.raises(TypeError, match="ttl"):
+        smart_cached(ttl="5")
+    with pytest.raises(TypeError, match="tags"):
+        smart_cached(tags="users")
+    with pytest.raises(TypeError):
+        smart_cached(unknown=1)
+    with pytest.raises(KeyTemplateError, match="nobody"):
+        smart_cached(key="{nobody}")(lambda a: a)
+
+
+def test_an_argument_without_identity_is_named() -> None:
+    @smart_cached
+    def f(connection: object) -> int:
+        return 1
+
+    with pytest.raises(UnkeyableArgument, match=r"'connection'.*object.*key="):
+        f(object())
+    with pytest.raises(UnkeyableArgument, match="not been\\s+saved"):
+        f(Product(name="new"))
+    with pytest.raises(TypeError):
+        f()
+
+
+def test_handles_do_what_they_say() -> None:
+    made = Counted(lambda a: [a])
+    f = smart_cached(key="handles:{a}")(made)
+    assert f.get(1) is None
+    assert f(1) == [1]
+    assert f.key(1) == "handles:1"
+    assert cache_get("handles:1") == [1]
+    assert f.uncached(1) == [1]
+    assert f.refresh(1) == [1]
+    assert made.calls == 3
+    assert f.set(1, value=["set"])
+    assert f(1) == ["set"]
+    assert f.invalidate(1)
+    assert not f.invalidate(1)
+    assert cache_set("handles:1", "by hand")
+    assert f(1) == "by hand"
+    assert f.stats()["stored"] == 2
+
+
+def test_exceptions_are_not_cached() -> None:
+    results = [ValueError("first"), 2]
+
+    def take() -> Any:
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    f = smart_cached(key="raising")(take)
+    with pytest.raises(ValueError, match="first"):
+        f()
+    assert f() == f() == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "value"),
+    [({"ttl": 0}, 1), ({"cache_none": False}, None), ({"condition": lambda v: v != 1}, 1)],
+)
+def test_what_is_not_wanted_is_not_stored(options: dict[str, Any], value: Any) -> None:
+    made = Counted(lambda: value)
+    f = smart_cached(key="unwanted", **options)(made)
+    assert f() == f() == value
+    assert made.calls == 2
+
+
+def test_none_is_a_value() -> None:
+    made = Counted(lambda: None)
+    f = smart_cached(key="none")(made)
+    assert f() is f() is None
+    assert made.calls == 1
+
+
+def test_a_value_that_cannot_be_stored_is_named() -> None:
+    f = smart_cached(key="lock")(lambda: {"rows": [1, {"lock": threading.Lock()}]})
+    with pytest.raises(UnstorableValue, match=r'result\["rows"\]\[1\]\["lock"\]'):
+        f()
+
+
+# --- dependencies
+
+
+def test_a_write_drops_what_read_the_row_and_nothing_else() -> None:
+    lamp, desk = Product.objects.create(name="lamp"), Product.objects.create(name="desk")
+
+    @smart_cached(key="stock:{pk}")
+    def stock(pk: int) -> int:
+        return Product.objects.get(pk=pk).stock
+
+    before = stock.stats()["misses"]
+    assert (stock(lamp.pk), stock(desk.pk)) == (0, 0)
+    lamp.stock = 50
+    lamp.save()
+    assert (stock(lamp.pk), stock(desk.pk)) == (50, 0)
+    assert stock.stats()["misses"] - before == 3
+
+
+def test_a_queryset_comes_back_evaluated_and_with_its_dependencies() -> None:
+    Product.objects.create(name="lamp")
+    made = Counted(lambda: {"all": Product.objects.order_by("name")})
+    f = smart_cached(key="queryset")(made)
+    assert [p.name for p in f()["all"]] == ["lamp"]
+    assert [p.name for p in f()["all"].filter(name="lamp")] == ["lamp"]
+    assert made.calls == 1
+    Product.objects.create(name="desk")
+    assert [p.name for p in f()["all"]] == ["desk", "lamp"]
+
+
+def test_an_outer_function_inherits_from_an_inner_hit() -> None:
+    lamp = Product.objects.create(name="lamp")
+
+    @smart_cached(key="inner")
+    def inner() -> str:
+        return Product.objects.get(pk=lamp.pk).name
+
+    @smart_cached(key="outer")
+    def outer() -> str:
+        return f"<{inner()}>"
+
+    assert inner() == "lamp"
+    assert outer() == "<lamp>"
+    Product.objects.filter(pk=lamp.pk).update(name="lantern")
+    assert outer() == "<lantern>"
+    assert inner.invalidate()
+    assert outer.get() is None
+
+
+def test_an_outer_function_sees_a_key_that_was_not_there() -> None:
+    f = smart_cached(key="reads-manual")(lambda: cache_get("manual", "nothing"))
+    assert f() == f() == "nothing"
+    cache_set("manual", "something")
+    assert f() == "something"
+
+
+def test_tags_and_declared_dependencies() -> None:
+    category = Category.objects.create(name="a")
+    made = Counted(lambda user: 1)
+    f = smart_cached(
+        key="tagged:{user}", tags=lambda user: [f"user-{user}"], depends_on=[category, Product]
+    )(made)
+    f(1), f(2)
+    invalidate_tags("user-1")
+    f(1), f(2)
+    assert made.calls == 3
+    category.save()
+    f(1)
+    assert made.calls == 4
+    Product.objects.create(name="x")
+    f(1)
+    assert made.calls == 5
+
+
+def test_an_old_instance_never_answers_for_a_new_one() -> None:
+    lamp = Product.objects.create(name="lamp")
+    old = Product.objects.get(pk=lamp.pk)
+
+    @smart_cached(key="name:{product.pk}")
+    def name(product: Product) -> str:
+        return product.name
+
+    assert name(old) == "lamp"
+    lamp.name = "lantern"
+    lamp.save()
+    assert name(old) == "lamp"
+    assert name(Product.objects.get(pk=lamp.pk)) == "lantern"
+    assert name(old) == "lamp"
+
+
+def test_an_old_related_instance_tells_too() -> None:
+    category = Category.objects.create(name="old")
+    lamp = Product.objects.create(name="lamp", category=category)
+    stale = Product.objects.select_related("category").get(pk=lamp.pk)
+
+    @smart_cached
+    def category_of(product: Product) -> str:
+        return product.category.name
+
+    assert category_of(stale) == "old"
+    Category.objects.filter(pk=category.pk).update(name="new")
+    assert category_of(Product.objects.select_related("category").get(pk=lamp.pk)) == "new"
+
+
+# --- transactions
+
+
+def test_a_transaction_sees_its_own_writes_and_stores_nothing() -> None:
+    lamp = Product.objects.create(name="lamp")
+    f = smart_cached(key="in-transaction")(lambda: Product.objects.get(pk=lamp.pk).name)
+    assert f() == "lamp"
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        Product.objects.filter(pk=lamp.pk).update(name="lantern")
+        assert f() == "lantern"
+        raise ZeroDivisionError
+    assert f() == "lamp"
+
+
+def test_a_transaction_still_reads_what_it_has_not_touched() -> None:
+    f = smart_cached(key="untouched")(Counted(lambda: Category.objects.count()))
+    assert f() == 0
+    with transaction.atomic():
+        Product.objects.create(name="lamp")
+        assert f() == 0
+    assert f.__wrapped__.calls == 1
+
+
+def test_nothing_is_read_or_stored_while_disabled() -> None:
+    made = Counted(lambda: 1)
+    f = smart_cached(key="disabled")(made)
+    with smartcache_disabled():
+        f(), f()
+    assert made.calls == 2
+    f()
+    with smartcache_disabled():
+        f()
+    assert made.calls == 4
+
+
+def test_enabled_false_stops_reads_and_stores_and_not_invalidation(settings: Any) -> None:
+    lamp = Product.objects.create(name="lamp")
+    f = smart_cached(key="enabled")(lambda: Product.objects.get(pk=lamp.pk).name)
+    assert f() == "lamp"
+    settings.SMARTCACHE_ENABLED = False
+    lamp.name = "lantern"
+    lamp.save()
+    assert f() == "lantern"
+    settings.SMARTCACHE_ENABLED = True
+    assert f() == "lantern"
+    assert f.stats()["hits"] == 0
+
+
+# --- one computes, the others wait
+
+
+def test_threads_wait_for_the_one_that_computes() -> None:
+    entered, go = threading.Event(), threading.Event()
+
+    def compute() -> list[int]:
+        entered.set()
+        assert go.wait(WAIT)
+        return [1]
+
+    made = Counted(compute)
+    f = smart_cached(key="flight")(made)
+    with ThreadPoolExecutor(8) as pool:
+        results = [pool.submit(f) for _ in range(8)]
+        assert entered.wait(WAIT)
+        go.set()
+        assert [result.result(WAIT) for result in results] == [[1]] * 8
+    assert made.calls == 1
+
+
+def test_a_function_that_calls_itself_does_not_wait_for_itself() -> None:
+    @smart_cached(key="self:{n}")
+    def f(n: int) -> int:
+        return 1 if n == 0 else f(n) if n > 9 else f(n - 1) + 1
+
+    assert f(5) == 6
+
+    @smart_cached(key="again")
+    def g(depth: int = 3) -> int:
+        return g(depth - 1) + 1 if depth else 0
+
+    assert g() == 3
+
+
+async def test_tasks_wait_for_the_one_that_computes() -> None:
+    calls = 0
+
+    @smart_cached(key="task:{a}")
+    async def f(a: int) -> list[int]:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        return [a]
+
+    assert await asyncio.gather(*(f(1) for _ in range(20))) == [[1]] * 20
+    assert calls == 1
+    assert await f(1) == [1]
+    assert await f.aget(1) == [1]
+    assert await f.ainvalidate(1)
+    assert await f.arefresh(1) == await f.refresh(1) == [1]
+    assert calls == 3
+    assert asyncio.iscoroutinefunction(f) or f.__wrapped__
+
+
+async def test_tasks_do_not_queue_up_for_what_is_not_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, together = asyncio.Event(), asyncio.Event()
+    calls = waiting = 0
+    wait = computing._ended
+
+    async def counted(answer: Any) -> bool:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 9:
+            first.set()
+        return await wait(answer)
+
+    monkeypatch.setattr(computing, "_ended", counted)
+
+    @smart_cached(key="unshared", condition=lambda value: False)
+    async def f() -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await first.wait()
+        else:
+            if calls == 10:
+                together.set()
+            await asyncio.wait_for(together.wait(), WAIT)  # over only if all are in here
+        return 1
+
+    assert await asyncio.gather(*(f() for _ in range(10))) == [1] * 10
+
+
+async def test_a_cancelled_leader_is_replaced() -> None:
+    begun = asyncio.Event()
+    calls = 0
+
+    @smart_cached(key="cancelled")
+    async def f() -> int:
+        nonlocal calls
+        calls += 1
+        begun.set()
+        if calls == 1:
+            await asyncio.sleep(WAIT)
+        return calls
+
+    leader = asyncio.create_task(f())
+    await begun.wait()
+    waiter = asyncio.create_task(f())
+    await asyncio.sleep(0)
+    leader.cancel()
+    assert await asyncio.wait_for(waiter, WAIT) == 2
+
+
+async def test_coroutine_functions_record_what_they_read() -> None:
+    lamp = await Product.objects.acreate(name="lamp")
+
+    @smart_cached(key="async-orm")
+    async def names() -> Any:
+        return Product.objects.order_by("name")
+
+    assert [p.name for p in await names()] == ["lamp"]
+    lamp.name = "lantern"
+    await lamp.asave()
+    assert [p.name for p in await names()] == ["lantern"]
+
+
+async def test_one_raises_and_the_next_takes_over() -> None:
+    calls = 0
+
+    @smart_cached(key="raises-once")
+    async def f() -> int:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        if calls == 1:
+            raise ValueError
+        return calls
+
+    results = await asyncio.gather(*(f() for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(result, ValueError) for result in results) == 1
+    assert calls == 2

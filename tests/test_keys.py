@@ -1,0 +1,254 @@
+"""No two different calls share a key, and calls that are the same do."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import hashlib
+import pathlib
+import uuid
+import zoneinfo
+from typing import Any
+
+import pytest
+from django.http import QueryDict
+from django.utils.functional import SimpleLazyObject
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext_lazy
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from djsmartcache import InvalidKey, KeyTemplateError, UnkeyableArgument, _core, keys
+from tests.testapp.models import Category, Product
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Size(enum.IntEnum):
+    ONE = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: Any
+    y: Any = 0
+
+
+@dataclasses.dataclass
+class Mutable:
+    x: int = 0
+
+
+text = st.text(st.characters(exclude_categories=()), max_size=8)
+plain = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    text,
+    st.binary(max_size=8),
+    st.decimals(allow_nan=False),
+    st.dates(),
+    st.datetimes(timezones=st.sampled_from([None, datetime.timezone.utc, zoneinfo.ZoneInfo("Europe/Paris")])),
+    st.timedeltas(),
+    st.uuids(),
+    st.sampled_from([Colour.RED, Size.ONE, Colour, Product, pathlib.Path("a"), range(3)]),
+)
+values = st.recursive(
+    plain,
+    lambda part: st.one_of(
+        st.lists(part, max_size=3),
+        st.lists(part, max_size=3).map(tuple),
+        st.dictionaries(text, part, max_size=3),
+        st.builds(Point, part, part),
+    ),
+    max_leaves=6,
+)
+
+
+def typed(value: Any) -> Any:
+    """A form that compares as keys do: 1, True and 1.0 differ, so do 0.0 and -0.0, 1.1 and 1.10."""
+    if isinstance(value, list | tuple):
+        return type(value), [typed(part) for part in value]
+    if isinstance(value, dict):
+        return dict, sorted((repr(typed(k)), repr(typed(v))) for k, v in value.items())
+    if isinstance(value, Point):
+        return Point, typed(value.x), typed(value.y)
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(), value.fold, str(value.tzinfo)
+    return type(value), repr(value)
+
+
+def two(a: Any, b: Any = 0) -> None: ...
+
+
+def rest(*args: Any, **kwargs: Any) -> None: ...
+
+
+TWO = keys.plan(two, None)
+REST = keys.plan(rest, None)
+TEMPLATES = [keys.plan(two, template) for template in ("{a}{b}", "{a}:{b}", "{a}x{b}y", "{a}-{b}", "u{a}.{b}")]
+
+
+@given(values, values, values, values)
+@example("a", "b", "ab", "")
+@example("1", 1, 1, "1")
+@example(-1, 1, "-1", 1)
+def test_no_two_calls_share_a_key(a: Any, b: Any, c: Any, d: Any) -> None:
+    same = typed((a, b)) == typed((c, d))
+    for plan in (TWO, REST, *TEMPLATES):
+        assert (plan.key((a, b), {})[0] == plan.key((c, d), {})[0]) == same
+
+
+@given(st.dictionaries(text.filter(str), plain, max_size=3), st.lists(plain, max_size=3))
+def test_keywords_and_positions_do_not_mix(named: dict[str, Any], given_: list[Any]) -> None:
+    assume(named or given_)
+    key = REST.key(tuple(given_), named)[0]
+    assert key == REST.key(tuple(given_), dict(reversed(named.items())))[0]
+    assert key != REST.key((*given_, named), {})[0]
+    assert key != REST.key((tuple(given_),), named)[0]
+
+
+@given(values)
+def test_python_renders_as_the_core_does(value: Any) -> None:
+    # A value inside of what Python renders must not look like another one that the core renders.
+    identified = keys.plan(two, "{a}").key((value,), {})[0]
+    assert keys.shorten(keys.render(value), made=True) == identified
+
+
+@given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
+def test_manual_keys_differ_where_their_texts_do(a: str, b: str) -> None:
+    assume(a[0] != "\0" and b[0] != "\0")
+    assert (keys.encode(a) == keys.encode(b)) == (a == b)
+    assert len(keys.encode(a).removeprefix(keys.prefix())) <= 200
+
+
+def test_a_template_key_is_the_same_text_given_by_hand() -> None:
+    plan = keys.plan(two, "user:{a}:profile")
+    assert keys.prefix() + plan.key((5,), {})[0] == keys.encode("user:5:profile")
+    long = "é" * 150
+    plan = keys.plan(two, long + "{a}")
+    assert keys.prefix() + plan.key((5,), {})[0] == keys.encode(long + "5")
+
+
+def test_nobody_can_spell_another_s_shortened_key() -> None:
+    victim = "secret:" + "x" * 300
+    forged = "secret:" + "x" * 113 + "~" + hashlib.sha256(victim.encode()).hexdigest()[:32]
+    assert keys.encode(victim) == keys.prefix() + forged.encode()
+    assert keys.encode(forged) != keys.encode(victim)
+
+
+@pytest.mark.parametrize(
+    ("template", "arguments", "key"),
+    [
+        ("{a}", ("x",), b"x"),
+        ("{a[0]}", ([7],), b"7"),
+        ("{a[name]}", ({"name": "n"},), b"n"),
+        ("{a.x}", (Point(3),), b"3"),
+        ("{a.x.y[k]}", (Point(Point(1, {"k": True})),), b"True"),
+        ("{{a}}:{a}", (1,), b"{a}:1"),
+        ("name:{a}", ("a b",), b"name:'a b'"),
+        ("name:{a}", ("a:b",), b"name:'a%3Ab'"),
+        ("{a}{b}", ("x", "y"), b"(x)y"),
+    ],
+)
+def test_templates(template: str, arguments: tuple[Any, ...], key: bytes) -> None:
+    assert keys.plan(two, template).key(arguments, {})[0] == key
+
+
+@pytest.mark.parametrize(
+    "template", ["", "{", "{}", "{0}", "{c}", "{a!r}", "{a:>5}", "{a.}", "{a[}", "{a b}", "{a..x}", 5]
+)
+def test_a_bad_template_is_refused(template: Any) -> None:
+    with pytest.raises(KeyTemplateError):
+        keys.plan(two, template)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (mark_safe("x"), "x"),
+        (Size.ONE, 1),
+        (datetime.datetime(2026, 1, 1), datetime.date(2026, 1, 1)),
+        (datetime.datetime(2026, 1, 1), datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)),
+        (datetime.datetime(2026, 1, 1, fold=1), datetime.datetime(2026, 1, 1)),
+        (decimal.Decimal("1.0"), decimal.Decimal("1.00")),
+        (uuid.UUID(int=1), str(uuid.UUID(int=1))),
+        (pathlib.PurePosixPath("a"), pathlib.PureWindowsPath("a")),
+        (QueryDict("a=1&a=2"), QueryDict("a=2")),
+        (Product, Category),
+        (Product(pk=1), Category(pk=1)),
+        (Product(pk=1), Product(pk="1")),
+        ([Product(pk=1, name="a")], [Product(pk=2, name="a")]),
+        (Point(1), (1, 0)),
+    ],
+)
+def test_these_differ(one: Any, other: Any) -> None:
+    assert TWO.key((one,), {}) != TWO.key((other,), {})
+
+
+def test_lazy_values_are_what_they_stand_for() -> None:
+    assert TWO.key((SimpleLazyObject(lambda: Product(pk=1)),), {}) == TWO.key((Product(pk=1),), {})
+    assert TWO.key((gettext_lazy("x"),), {}) == TWO.key(("x",), {})
+
+
+@pytest.mark.parametrize(
+    "value", [object(), Mutable(), open, lambda: 1, (x for x in ()), Product(), Product.objects, [object()]]
+)
+def test_what_has_no_identity_is_named(value: Any) -> None:
+    with pytest.raises(UnkeyableArgument, match="'b'"):
+        TWO.key((1, value), {})
+
+
+def test_everything_loaded_is_part_of_an_instance_s_fingerprint() -> None:
+    def mark(**changes: Any) -> int:
+        made = Product(pk=1, name="a", category=Category(pk=1, name="c"))
+        for name, value in changes.items():
+            setattr(made, name, value)
+        return keys.fingerprint(made)
+
+    assert mark() == mark() != 0
+    changed = [
+        mark(name="b"),
+        mark(details={"a": 1}),
+        mark(total=5),
+        mark(category=Category(pk=1, name="other")),
+        keys.fingerprint(Product(pk=1, name="a")),
+    ]
+    assert len({mark(), *changed}) == 6
+
+
+@pytest.mark.parametrize("key", ["", "\0view", b"bytes", 5, None])
+def test_a_key_that_is_no_text_is_refused(key: Any) -> None:
+    with pytest.raises(InvalidKey):
+        keys.encode(key)
+
+
+def test_a_namespace_is_part_of_every_key(settings: Any) -> None:
+    plainly = keys.encode("k")
+    seen = {plainly}
+    for tenant in ("a", "b", "", "a>"):
+        settings.SMARTCACHE_NAMESPACE = lambda tenant=tenant: tenant
+        seen.add(keys.encode("k"))
+    settings.SMARTCACHE_NAMESPACE = "a"
+    assert keys.encode("k") in seen
+    assert len(seen) == 5
+
+
+def test_a_changed_model_changes_every_key(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.SMARTCACHE_VALIDATE_SCHEMA = True
+    before = keys.encode("k")
+    assert keys.encode("k") == before
+    monkeypatch.setattr(Product._meta.get_field("name"), "max_length", 101)
+    keys.forget()
+    assert keys.encode("k") != before
+    keys.forget()
+
+
+def test_a_test_run_has_keys_of_its_own(db: None) -> None:
+    assert b"test-" in keys.prefix()
+    assert _core.KeyPlan is not None
