@@ -9,7 +9,7 @@ find_package(nanobind CONFIG REQUIRED)
 file(GLOB extension_sources CONFIGURE_DEPENDS src/python/*.cpp)
 list(FILTER extension_sources EXCLUDE REGEX "_(test|bench)\\.cpp$")
 # NOMINSIZE: the hit path is ours to optimize for speed; nanobind's default is for size.
-nanobind_add_module(_core NB_STATIC NOMINSIZE ${extension_sources})
+nanobind_add_module(_core NB_STATIC NOMINSIZE NB_SUPPRESS_WARNINGS ${extension_sources})
 target_link_libraries(_core PRIVATE smartcache)
 # Symbols of the static libraries stay inside, apart from those of other extensions.
 target_link_options(_core PRIVATE LINKER:--exclude-libs,ALL)

@@ -1,5 +1,7 @@
 #include "python/answers.h"
 
+#include <nanobind/stl/unique_ptr.h>
+
 #include <cmath>
 #include <utility>
 

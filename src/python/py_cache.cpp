@@ -2,6 +2,7 @@
 
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
@@ -225,19 +226,18 @@ nb::object Configure(nb::kwargs settings) {
   const Settings wanted = SettingsOf(settings);
   // Opened before the old one is closed where that is possible, so that a bad URL changes nothing.
   std::optional<RedisParts> redis;
-  if (wanted.url) redis = ValueOf(WithoutGil([&] { return OpenRedis(*wanted.url, wanted.options, Clock::System()); }));
+  if (wanted.url) {
+    redis = ValueOf(WithoutGil([&] { return OpenRedis(*wanted.url, wanted.options, Clock::System()); }));
+  }
   CloseCache();
-  std::shared_ptr<Cache> made = WithoutGil([&]() -> std::shared_ptr<Cache> {
-    if (redis) {
-      return Cache::Make(wanted.options, std::move(redis->store), std::move(redis->backplane));
-    }
-    auto store = OpenLmdbStore(wanted.options, Clock::System());
-    if (!store.ok()) {
-      const GilHold gil;
-      Raise(store.status());
-    }
-    return Cache::Make(wanted.options, *std::move(store), nullptr);
-  });
+  RedisParts parts;
+  if (redis) {
+    parts = *std::move(redis);
+  } else {
+    parts.store = ValueOf(WithoutGil([&] { return OpenLmdbStore(wanted.options, Clock::System()); }));
+  }
+  std::shared_ptr<Cache> made = WithoutGil(
+      [&] { return Cache::Make(wanted.options, std::move(parts.store), std::move(parts.backplane)); });
   Replace(hooks.dumps, wanted.dumps);
   Replace(hooks.loads, wanted.loads);
   Replace(hooks.model_of, wanted.model_of);
