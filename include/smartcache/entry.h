@@ -52,14 +52,14 @@ struct EntryKey {
   std::array<std::uint32_t, 8> outer;
 };
 
-// Envelope of `payload` under `key`. Negative times count as 0; the cost is kept to the microsecond, everything
-// else exactly. Cost: one pass over the bytes.
+// Envelope of `payload` under `key`. Negative times count as 0; the cost is kept to the
+// microsecond, everything else exactly. Cost: one pass over the bytes.
 [[nodiscard]] std::string EncodeEntry(const EntryKey& secret, std::string_view key,
                                       const EntryHeader& header, std::string_view payload);
 
-// Checks the authentication code over all bytes in constant time, then the structure, then that the key
-// is `key`. kCorrupt for anything damaged, foreign, truncated, extended or of another format version;
-// nothing is decoded before it is authenticated. The views point into `envelope`.
+// Checks the authentication code over all bytes in constant time, then the structure, then that the
+// key is `key`. kCorrupt for anything damaged, foreign, truncated, extended or of another format
+// version; nothing is decoded before it is authenticated. The views point into `envelope`.
 [[nodiscard]] Result<EntryView> DecodeEntry(const EntryKey& secret, std::string_view key,
                                             std::string_view envelope);
 

@@ -37,8 +37,8 @@ std::uint64_t RandomU64() {
   for (;;) {
     if (buffer.used == buffer.numbers.size() || buffer.forks != now) {
       while (getentropy(buffer.numbers.data(), sizeof buffer.numbers) != 0) {
-        if (errno != EINTR)
-          std::abort();  // no entropy: tokens could repeat, and a stale entry be served
+        // Without entropy tokens could repeat, and a stale entry be served.
+        if (errno != EINTR) std::abort();
       }
       buffer.used = 0;
       buffer.forks = now;

@@ -123,8 +123,9 @@ TEST(IntColumn, ChoosesWidthsOfAllSizes) {
 
 TEST(IntColumn, PrefersVarintsWhereOneValueStandsOut) {
   std::vector<std::int64_t> values(1000);
-  for (std::size_t i = 0; i < values.size(); ++i)
+  for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<std::int64_t>(i * 37 % 60);
+  }
   values[500] = INT64_MAX;
   EXPECT_LT(CheckInts(values), 1100u);
 }
@@ -235,7 +236,7 @@ TEST(TextColumn, RefusesCodesWithoutWords) {
             static_cast<char>(ColumnHead(ColumnType::kText, Encoding::kWords, false)));
   payload.resize(head);
   payload += static_cast<char>(ColumnHead(ColumnType::kText, Encoding::kWords, true));
-  payload += "\x1f";                // all rows are null
+  payload += '\x1f';                // all rows are null
   payload += std::string(1, '\0');  // no words
   Reader reader = column.Read(ColumnType::kText);
   Reader::Texts out;
