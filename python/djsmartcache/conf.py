@@ -25,6 +25,7 @@ from .exceptions import SettingError
 
 PREFIX: Final = "SMARTCACHE_"
 MIB: Final = 1024 * 1024
+_BASE: Final = "/tmp"  # noqa: S108 - what is made in it is private
 
 
 @dataclasses.dataclass(frozen=True)
@@ -305,7 +306,7 @@ def directory() -> str:
     project = hmac.new(
         secret(), place.encode("utf-8", "surrogateescape"), hashlib.sha256
     ).hexdigest()
-    base = "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()  # noqa: S108
+    base = _BASE if os.access(_BASE, os.W_OK | os.X_OK) else tempfile.gettempdir()
     folder = os.path.join(base, f"djsmartcache-{os.getuid()}")
     _make_private(folder)
     return os.path.join(folder, project[:16])

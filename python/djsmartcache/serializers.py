@@ -129,7 +129,8 @@ def _compressor(name: str | None) -> _Compressor | None:
     if name == "zlib":
         return _Compressor(ord("z"), functools.partial(zlib.compress, level=1))
     if name == "zstd":
-        return _Compressor(ord("s"), lambda data: _module("zstd").ZstdCompressor().compress(data))  # type: ignore[no-any-return]
+        zstd = _module("zstd")  # its objects are not for several threads at once
+        return _Compressor(ord("s"), lambda data: zstd.ZstdCompressor().compress(data))  # type: ignore[no-any-return]
     return _Compressor(ord("4"), _module("lz4").compress)
 
 

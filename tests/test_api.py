@@ -1,0 +1,281 @@
+"""The manual API: keys, locks and invalidation by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+import djsmartcache as sc
+from djsmartcache import process
+from tests.servers import RedisServer
+from tests.stores import store
+from tests.testapp.models import Category, Product
+
+__all__ = ["store"]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
+
+WAIT = 10
+
+
+def test_values_come_back_as_private_copies() -> None:
+    value = {"a": [1, {2}], "b": (None, 1.5, b"x")}
+    assert sc.cache_set("k", value)
+    found = sc.cache_get("k")
+    assert found == value
+    found["a"].append(3)
+    assert sc.cache_get("k") == value
+    assert sc.cache_get("other", default=7) == 7
+
+
+def test_many_at_once() -> None:
+    assert sc.cache_set_many({"a": 1, "b": None}) == []
+    assert sc.cache_get_many(["a", "b", "c"]) == {"a": 1, "b": None}
+    assert sc.cache_invalidate("a", "b", "c") == 2
+    assert sc.cache_get_many(["a", "b"]) == {}
+    assert sc.cache_invalidate() == 0
+
+
+def test_ttl() -> None:
+    sc.cache_set("short", 1, ttl=50)
+    sc.cache_set("long", 1, ttl=None)
+    remaining = sc.cache_ttl("short")
+    assert remaining is not None
+    assert 40 < remaining <= 50
+    assert sc.cache_ttl("long") is None
+    with pytest.raises(KeyError, match="never"):
+        sc.cache_ttl("never")
+    assert not sc.cache_set("short", 2, ttl=0)
+    assert sc.cache_get("short") is None
+    with pytest.raises(ValueError, match="ttl"):
+        sc.cache_set("k", 1, ttl=-1)
+
+
+@pytest.mark.parametrize("key", ["", 5, b"k", None])
+def test_what_is_no_key_is_refused(key: Any) -> None:
+    for call in (sc.cache_get, sc.cache_invalidate, sc.cache_ttl, lambda k: sc.cache_set(k, 1)):
+        with pytest.raises(sc.InvalidKey):
+            call(key)
+    with pytest.raises(sc.InvalidKey):
+        sc.invalidate_tags(key)
+
+
+def test_what_cannot_be_pickled_is_named() -> None:
+    class Held:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+    with pytest.raises(sc.UnstorableValue, match=r'result\["rows"\]\[0\]'):
+        sc.cache_set("k", {"rows": [Held()]})
+
+
+def test_get_or_set_computes_once_and_knows_what_was_read() -> None:
+    calls = []
+
+    def compute() -> int:
+        calls.append(1)
+        return Product.objects.count()
+
+    assert sc.cache_get_or_set("count", compute) == sc.cache_get_or_set("count", compute) == 0
+    Product.objects.create(name="lamp")
+    assert sc.cache_get_or_set("count", compute) == 1
+    assert len(calls) == 2
+    assert sc.cache_get_or_set("constant", 5) == sc.cache_get("constant") == 5
+
+
+def test_invalidation_by_tag_object_model_and_table() -> None:
+    lamp, desk = Product.objects.create(name="lamp"), Product.objects.create(name="desk")
+
+    def fill() -> None:
+        sc.cache_set("tagged", 1, tags=["a", "b"])
+        for product in (lamp, desk):
+            sc.cache_get_or_set(f"p{product.pk}", lambda p=product: Product.objects.get(pk=p.pk).name)
+        sc.cache_get_or_set("categories", Category.objects.count)
+
+    def gone(call: Callable[..., Any], *args: Any) -> set[str]:
+        fill()
+        keys = {"tagged", f"p{lamp.pk}", f"p{desk.pk}", "categories"}
+        assert sc.cache_get_many(keys).keys() == keys
+        call(*args)
+        return keys - sc.cache_get_many(keys).keys()
+
+    products = {f"p{lamp.pk}", f"p{desk.pk}"}
+    assert gone(sc.invalidate_tags, "b") == {"tagged"}
+    assert gone(sc.invalidate_tags, "c") == set()
+    assert gone(sc.invalidate_obj, lamp) == {f"p{lamp.pk}"}
+    assert gone(sc.invalidate_model, Product) == products
+    assert gone(sc.invalidate_tables, "testapp_product") == products
+    assert gone(sc.invalidate_tables, "testapp_category", "testapp_product") == {*products, "categories"}
+    assert gone(sc.invalidate_all) == {*products, "categories", "tagged"}
+    with pytest.raises(TypeError):
+        sc.invalidate_obj(Product)
+    with pytest.raises(TypeError):
+        sc.invalidate_model(lamp)
+
+
+def test_invalidation_in_a_transaction_waits_for_its_commit() -> None:
+    sc.cache_set("tagged", 1, tags=["a"])
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        sc.invalidate_tags("a")
+        raise ZeroDivisionError
+    assert sc.cache_get("tagged") == 1
+    with transaction.atomic():
+        sc.invalidate_tags("a")
+        assert other_thread(lambda: sc.cache_get("tagged")) == 1
+        sc.cache_set("direct", 1)
+        assert other_thread(lambda: sc.cache_get("direct")) == 1
+    assert sc.cache_get("tagged") is None
+
+
+def other_thread(call: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result(WAIT)
+
+
+def test_no_invalidation_lets_a_write_go_unnoticed() -> None:
+    lamp = Product.objects.create(name="lamp")
+    f = sc.smart_cached(key="silent")(lambda: Product.objects.get(pk=lamp.pk).name)
+    assert f() == "lamp"
+    with sc.no_invalidation():
+        Product.objects.filter(pk=lamp.pk).update(name="lantern")
+    assert f() == "lamp"
+
+
+def test_disabled_reads_nothing_and_stores_nothing() -> None:
+    sc.cache_set("k", 1)
+    with sc.smartcache_disabled():
+        assert sc.cache_get("k") is None
+        assert not sc.cache_set("k", 2)
+        assert sc.cache_get_many(["k"]) == {}
+        assert sc.cache_get_or_set("k", lambda: 3) == 3
+    assert sc.cache_get("k") == 1
+
+
+# --- locks
+
+
+def test_a_lock_is_held_by_one_thread_and_may_be_entered_again_by_it() -> None:
+    with sc.cache_lock("l"), sc.cache_lock("l"):
+        assert other_thread(lambda: taken("l"))
+    assert not other_thread(lambda: taken("l"))
+    assert sc.cache_get("l") is None
+
+
+def taken(name: str) -> bool:
+    try:
+        with sc.cache_lock(name, wait=0):
+            return False
+    except sc.LockNotAcquired:
+        return True
+
+
+def test_a_lock_is_waited_for() -> None:
+    held = threading.Event()
+    order = []
+
+    def second() -> None:
+        assert held.wait(WAIT)
+        with sc.cache_lock("l", wait=WAIT):
+            order.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        with sc.cache_lock("l", timeout=WAIT):
+            future = pool.submit(second)
+            held.set()
+            order.append("first")
+        future.result(WAIT)
+    assert order == ["first", "second"]
+
+
+def test_leaving_a_lock_that_was_lost_raises() -> None:
+    lock = sc.cache_lock("l")
+    with pytest.raises(sc.LockLost), lock:
+        sc.invalidate_all()
+        process.cache().user_unlock("l", 0)
+        lose(lock)
+    with pytest.raises(ZeroDivisionError), lock:
+        lose(lock)
+        raise ZeroDivisionError
+
+
+def lose(lock: Any) -> None:
+    """Release the lock behind its holder's back, as the end of its lease does."""
+    from djsmartcache import locks
+
+    (hold,) = locks._held.values()
+    process.cache().user_unlock(lock._name, hold.owner)
+
+
+async def test_tasks_exclude_each_other() -> None:
+    inside = 0
+
+    async def enter() -> None:
+        nonlocal inside
+        async with sc.cache_lock("l", timeout=WAIT), sc.acache_lock("l"):
+            inside += 1
+            assert inside == 1
+            await asyncio.sleep(0)
+            inside -= 1
+
+    await asyncio.gather(*(enter() for _ in range(5)))
+
+
+@pytest.mark.parametrize("wrong", [-1, True])
+def test_a_lock_s_times_are_checked(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        sc.cache_lock("l", timeout=wrong)
+
+
+# --- tasks
+
+
+async def test_every_function_has_a_form_for_tasks() -> None:
+    lamp = await Product.objects.acreate(name="lamp")
+    assert await sc.acache_set("a", [1], tags=["t"])
+    assert await sc.acache_get("a") == [1]
+    assert await sc.acache_set_many({"b": 2}) == []
+    assert await sc.acache_get_many(["a", "b"]) == {"a": [1], "b": 2}
+    assert await sc.acache_ttl("a") is not None
+    await sc.ainvalidate_tags("t")
+    assert await sc.acache_invalidate("a", "b") <= 2
+    assert await sc.acache_get_or_set("n", Product.objects.acount) == 1
+    await sc.ainvalidate_obj(lamp)
+    assert await sc.acache_get("n") is None
+    assert await sc.acache_get_or_set("n", lambda: 5) == 5
+    await sc.ainvalidate_model(Product)
+    await sc.ainvalidate_tables("testapp_product")
+    await sc.ainvalidate_all()
+    assert await sc.acache_get("n") is None
+
+
+# --- the store is down
+
+
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+def test_a_store_that_is_down_is_never_an_exception(redis_server: RedisServer) -> None:
+    lamp = Product.objects.create(name="lamp")
+    f = sc.smart_cached(key="down")(lambda: Product.objects.get(pk=lamp.pk).name)
+    assert f() == "lamp"
+    redis_server.stop()
+    try:
+        assert sc.cache_get("k", 5) == 5
+        assert not sc.cache_set("k", 1)
+        assert sc.cache_invalidate("k") == 0
+        sc.invalidate_tags("a")
+        sc.invalidate_all()
+        lamp.name = "lantern"
+        lamp.save()
+        assert f() == "lantern"
+        assert f.refresh() == "lantern"
+        assert sc.cache_get_or_set("k", lambda: 3) == 3
+        with pytest.raises(KeyError):
+            sc.cache_ttl("k")
+        with pytest.raises(sc.LockNotAcquired), sc.cache_lock("l"):
+            pass
+    finally:
+        redis_server.start()

@@ -1,0 +1,159 @@
+"""Forks: a child has connections, listener and threads of its own, and hears of its parent's changes."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import traceback
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connections
+
+import djsmartcache as sc
+from djsmartcache import process
+from tests.servers import _free_port
+from tests.stores import store
+from tests.testapp.models import Product
+
+__all__ = ["store"]
+ROOT = Path(__file__).parents[1]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
+
+
+def in_child(call: Callable[[], Any]) -> None:
+    """Run `call` in a real fork; fail with what it raised. A child that hangs is killed."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        try:
+            connections.close_all()
+            call()
+            os._exit(0)
+        except BaseException:
+            os.write(write, traceback.format_exc().encode()[-4000:])
+            os._exit(1)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, said or f"the child ended with status {status}"
+
+
+def test_parent_and_child_see_each_other_s_changes() -> None:
+    lamp = Product.objects.create(name="lamp")
+    f = sc.smart_cached(key="forked")(lambda: Product.objects.get(pk=lamp.pk).name)
+    assert f() == "lamp"
+    sc.cache_set("manual", 1)
+
+    def child() -> None:
+        assert f() == "lamp"
+        assert sc.cache_get("manual") == 1
+        Product.objects.filter(pk=lamp.pk).update(name="of the child")
+        assert f() == "of the child"
+        sc.cache_set("manual", 2)
+
+    connections.close_all()
+    in_child(child)
+    assert f() == "of the child"
+    assert sc.cache_get("manual") == 2
+
+
+def test_a_child_forked_while_the_parent_computes_does_not_wait_for_it() -> None:
+    f = sc.smart_cached(key="computing")(lambda: (in_child(lambda: None), in_child(again), 1)[-1])
+
+    def again() -> None:
+        other = sc.smart_cached(key="other")(lambda: 2)
+        assert other() == other() == 2
+
+    assert f() == 1
+
+
+def test_tasks_of_a_child_have_threads_of_their_own() -> None:
+    async def work() -> None:
+        assert await sc.acache_set("k", [1])
+        assert await sc.acache_get("k") == [1]
+
+    asyncio.run(work())
+    in_child(lambda: asyncio.run(work()))
+    asyncio.run(work())
+
+
+def _pool_task(number: int) -> tuple[int, Any]:
+    return os.getpid(), sc.cache_get_or_set(f"pool:{number}", lambda: number)
+
+
+def test_a_pool_of_forked_workers_shares_the_store() -> None:
+    assert sc.cache_get_or_set("pool:0", lambda: "of the parent") == "of the parent"
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        results = pool.map(_pool_task, [0, 1, 2, 1, 2])
+    assert [value for _, value in results] == ["of the parent", 1, 2, 1, 2]
+    assert os.getpid() not in {pid for pid, _ in results}
+    assert sc.cache_get("pool:1") == 1
+
+
+def test_children_of_children() -> None:
+    def child() -> None:
+        sc.cache_set("generation", 1)
+        in_child(lambda: sc.cache_set("generation", 2))
+        assert sc.cache_get("generation") == 2
+
+    sc.cache_set("generation", 0)
+    in_child(child)
+    assert sc.cache_get("generation") == 2
+
+
+def test_a_forked_server_with_preload_serves_fresh_pages(store: str, tmp_path: Path) -> None:
+    port = _free_port()
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "python"), *sys.path]),
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "SMARTCACHE_TEST_STORE": store,
+    }
+    command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--bind"]
+    server = subprocess.Popen(
+        [*command, f"127.0.0.1:{port}", "tests.preloaded:application"], env=environment, cwd=tmp_path
+    )
+    try:
+        pages = _pages(port, server, 12)
+    finally:
+        server.terminate()
+        server.wait(30)
+    # A worker that took its parent's sockets along, or trusts its parent's memory, answers with an old number.
+    numbers = [int(page.split()[0]) for page in pages]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] == len(pages) - 1
+    assert len({page.split()[1] for page in pages}) == 2, "one worker alone answered"
+
+
+def _pages(port: int, server: subprocess.Popen[bytes], wanted: int) -> list[str]:
+    """What the server says, each page after one more change; ends once both workers have spoken."""
+    pages: list[str] = []
+    while len(pages) < wanted or (len({p.split()[1] for p in pages}) < 2 and len(pages) < 400):
+        assert server.poll() is None, "the server ended"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as page:
+                pages.append(page.read().decode())
+        except ConnectionRefusedError:
+            continue
+        except urllib.error.URLError as error:
+            if not isinstance(error.reason, ConnectionRefusedError):
+                raise
+    return pages
+
+
+def test_closing_twice_and_going_on() -> None:
+    process.close()
+    process.close()
+    assert sc.cache_set("k", 1)
+    assert sc.cache_get("k") == 1

@@ -1,0 +1,120 @@
+"""What the core does not encode itself: round trips, compression, and what is refused by name."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.http import HttpRequest
+from django.test import override_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from djsmartcache import UnstorableValue, conf, serializers
+from tests.testapp.models import Product
+
+
+class Free:
+    """Something that only pickle knows."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Free) and self.value == other.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Upper:
+    """A serializer of the project's own."""
+
+    def dumps(self, value: str) -> bytes:
+        return value.upper().encode()
+
+    def loads(self, data: bytes) -> str:
+        return data.decode()
+
+
+values = st.recursive(
+    st.none() | st.integers() | st.text() | st.binary(), lambda v: st.lists(v) | st.builds(Free, v)
+)
+
+
+@given(values)
+def test_values_come_back(value: Any) -> None:
+    assert serializers.loads(*serializers.dumps(value)) == value
+
+
+@pytest.mark.parametrize("compressor", ["zlib"])
+def test_large_values_are_compressed_and_read_under_any_setting(compressor: str) -> None:
+    value = Free("x" * 10_000)
+    with override_settings(SMARTCACHE_COMPRESSOR=compressor):
+        data, codec = serializers.dumps(value)
+        assert codec == serializers.PICKLE | serializers.COMPRESSED
+        assert len(data) < 500
+        assert serializers.dumps(Free("x"))[1] == serializers.PICKLE
+    assert serializers.loads(data, codec) == value
+
+
+def test_what_compression_does_not_shrink_stays_as_it_is() -> None:
+    noise = b"".join(bytes([(i * i * 31 + i) % 251]) for i in range(50)) * 1
+    with override_settings(SMARTCACHE_COMPRESSOR="zlib"):
+        assert serializers.dumps(noise)[1] == serializers.PICKLE
+
+
+@override_settings(SMARTCACHE_SERIALIZER="tests.test_serializers.Upper")
+def test_a_serializer_of_the_project() -> None:
+    assert serializers.loads(*serializers.dumps("abc")) == "ABC"
+
+
+@override_settings(SMARTCACHE_SERIALIZER="json")
+def test_json_takes_what_it_can_give_back() -> None:
+    assert serializers.loads(*serializers.dumps({"a": [1, None]})) == {"a": [1, None]}
+    for changed in ((1, 2), {1: 2}, Free(1)):
+        with pytest.raises(UnstorableValue):
+            serializers.dumps(changed)
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        threading.Lock(),
+        (x for x in ()),
+        io.BytesIO(),
+        HttpRequest(),
+        Product.objects.raw("SELECT 1"),
+        lambda: 1,
+    ],
+)
+def test_what_is_no_data_is_named_with_its_path(forbidden: Any) -> None:
+    value = {"rows": [1, Free((0, {"deep": forbidden}))]}
+    with pytest.raises(UnstorableValue, match=r'^result\["rows"\]\[1\]\.value\[1\]\["deep"\] cannot'):
+        serializers.dumps(value)
+
+
+def test_an_open_file_is_no_data() -> None:
+    with Path(__file__).open() as file, pytest.raises(UnstorableValue, match="TextIOWrapper"):
+        serializers.dumps([file])
+
+
+@pytest.mark.parametrize("compressor", ["zstd", "lz4"])
+def test_a_compressor_whose_package_is_missing_is_a_setting_s_error(
+    compressor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(serializers.importlib, "import_module", missing)
+    with override_settings(SMARTCACHE_COMPRESSOR=compressor), pytest.raises(conf.SettingError):
+        serializers.codecs()
+    serializers.forget()
+
+
+@pytest.mark.parametrize(("data", "codec"), [(b"", 2), (b"x", 7), (b"q123", 0x82), (b"z123", 0x82)])
+def test_damaged_bytes_raise_for_the_core_to_count(data: bytes, codec: int) -> None:
+    with pytest.raises(Exception):  # noqa: B017, PT011 - any; the core turns it into a miss
+        serializers.loads(data, codec)
