@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -231,6 +232,13 @@ def main() -> int:
     manage("migrate", "--verbosity", "0")
     manage("load_atlas")
     port = int(os.environ.get("PORT", 0)) or free_port()
+    # A cache of its own, so that the first pages are cold each time.
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ.setdefault("ATLAS_CACHE", cache)
+        return show(port)
+
+
+def show(port: int) -> int:
     with serving(port):
         site = Site(port)
         show_cold_and_warm(site)

@@ -68,3 +68,4 @@ def database(url: str | None) -> dict:
 DATABASES = {"default": database(os.environ.get("ATLAS_DATABASE"))}
 
 SMARTCACHE_REDIS_URL = os.environ.get("ATLAS_REDIS") or None
+SMARTCACHE_DIR = os.environ.get("ATLAS_CACHE") or None
