@@ -53,7 +53,7 @@ def test_a_page_is_made_once_and_then_served() -> None:
     first, second = get("/plain/"), get("/plain/")
     assert first.content == second.content == b"plain 1 "
     assert status(first) == "djsmartcache; fwd=miss; stored"
-    assert status(second) == "djsmartcache; hit"
+    assert status(second) == 'djsmartcache; hit; detail="local"'
 
 
 def test_pages_differ_by_query_host_scheme_and_arguments() -> None:

@@ -96,6 +96,8 @@ class Found:
     """A value out of the cache."""
 
     value: Any
+    source: str
+    """Where it was: "local", "store", or "stale" for one that another caller is refreshing."""
 
 
 def look(job: Job) -> Found | _core.Answer | None:
@@ -193,7 +195,7 @@ def _without_store(job: Job) -> tuple[Found | None, bool]:
         value = cache.peek(job.key, job.identity)
         if value is not _core.MISS:
             counters.hits += 1
-            return Found(value), False
+            return Found(value, "local"), False
     return None, True
 
 
@@ -231,7 +233,7 @@ def _taken(job: Job, answer: _core.Answer) -> Found | None:
     outer = dependencies.current()
     if outer is not None:
         outer.inherit(answer.tags, answer.remaining)
-    return Found(answer.value)
+    return Found(answer.value, answer.source if answer.kind == _core.HIT else "stale")
 
 
 def stale_instead(job: Job, answer: _core.Answer, error: Exception) -> Any:
