@@ -142,7 +142,7 @@ def serving(port: int) -> Iterator[None]:
 
 def short(source: str) -> str:
     """`djsmartcache; hit; detail="local"` without the name of the cache and the quotes."""
-    return source.removeprefix("djsmartcache; ").replace("detail=", "").replace("\"", "")
+    return source.removeprefix("djsmartcache; ").replace("detail=", "").replace('"', "")
 
 
 def show_cold_and_warm(site: Site) -> None:
