@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
@@ -51,6 +52,7 @@ def identify(get_response: Any) -> Any:
 
     def middleware(request: HttpRequest) -> Any:
         request.user = SimpleLazyObject(lambda: find(request))  # type: ignore[assignment]
+        request.auser = sync_to_async(lambda: find(request))  # type: ignore[attr-defined]
         request.customer = request.COOKIES.get("login", "nobody")  # type: ignore[attr-defined]
         return get_response(request)
 

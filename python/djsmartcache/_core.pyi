@@ -3,7 +3,7 @@
 Every call that may block releases the GIL. Nothing here imports Django.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, final
 
 HIT: Final[int]
@@ -239,4 +239,4 @@ def decode_entry(secret: bytes, key: bytes, envelope: bytes) -> tuple[bytes, int
 def encode_text(value: str | int | float | bool | None | bytes) -> bytes:
     """The typed, injective rendering of a plain value inside a key."""
 
-__all__: Iterable[str]
+__all__: Sequence[str]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, MutableMapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 from django.http import HttpRequest
@@ -95,19 +96,18 @@ def recording(request: HttpRequest) -> Iterator[Record]:
         del request.__dict__[_ACTIVE]
 
 
+_silent: ContextVar[bool] = ContextVar("smartcache_unrecorded", default=False)
+
+
 @contextlib.contextmanager
-def unrecorded(request: HttpRequest) -> Iterator[None]:
-    """Reads of the block are not noted: what they lead to is in the key."""
-    active: list[Record] | None = request.__dict__.get(_ACTIVE)
-    if not active:
-        yield
-        return
-    held = list(active)
-    active.clear()
+def unrecorded() -> Iterator[None]:
+    """Reads of the block are not noted: what they lead to is in the key, or noted as a whole."""
+    before = _silent.get()
+    _silent.set(True)
     try:
         yield
     finally:
-        active[:] = held
+        _silent.set(before)
 
 
 _classes: dict[type[HttpRequest], type[HttpRequest]] = {}
@@ -133,14 +133,14 @@ def _noting(cls: type[HttpRequest]) -> type[HttpRequest]:
 def _read(request: HttpRequest, name: str, get: Callable[[], Any]) -> Any:
     state: dict[str, Any] = object.__getattribute__(request, "__dict__")
     records: list[Record] = state.get(_ACTIVE) or []
-    if not records or name in _FREE or (name.startswith("__") and name not in _BODY):
+    if not records or _silent.get() or name in _FREE or (name.startswith("__") and name not in _BODY):
         return get()
     if name in _OF_THE_KEY:
-        return _silently(request, get)
+        return _silently(get)
     if name in ("META", "environ"):
         return _Meta(get(), request)
     if name == "headers":
-        return _Headers(_silently(request, get), request)
+        return _Headers(_silently(get), request)
     if name in ("COOKIES", "get_signed_cookie"):
         _note(records, "cookies")
     elif name in _ACCEPT:
@@ -170,15 +170,20 @@ def _note(records: list[Record], what: str, value: Any = None) -> None:
         record.note(what, value)
 
 
-def _silently(request: HttpRequest, get: Callable[[], Any]) -> Any:
-    with unrecorded(request):
+def _note_of(request: HttpRequest, what: str) -> None:
+    if not _silent.get():
+        _note(request.__dict__.get(_ACTIVE) or [], what)
+
+
+def _silently(get: Callable[[], Any]) -> Any:
+    with unrecorded():
         value = get()
     if not callable(value):
         return value
 
     @functools.wraps(value)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with unrecorded(request):
+        with unrecorded():
             return value(*args, **kwargs)
 
     return call
@@ -190,7 +195,8 @@ def _noting_auser(records: list[Record], auser: Callable[[], Any]) -> Callable[[
     @functools.wraps(auser)
     async def call() -> Any:
         _note(noted, "user")
-        return await auser()
+        with unrecorded():  # by what the user is found is no further read
+            return await auser()
 
     return call
 
@@ -204,7 +210,7 @@ class _Meta(MutableMapping[str, Any]):
 
     def _note(self, key: str) -> None:
         if key not in _FREE_META:
-            _note(self._request.__dict__.get(_ACTIVE) or [], _meaning(key))
+            _note_of(self._request, _meaning(key))
 
     def __getitem__(self, key: str) -> Any:
         self._note(key)
@@ -256,7 +262,7 @@ class _Headers(MutableMapping[str, Any]):
         lower = name.replace("_", "-").lower()
         if lower != "host":
             what = "cookies" if lower == "cookie" else f"header:{lower}"
-            _note(self._request.__dict__.get(_ACTIVE) or [], what)
+            _note_of(self._request, what)
 
     def __getitem__(self, name: str) -> Any:
         self._note(name)

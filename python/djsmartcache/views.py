@@ -121,7 +121,7 @@ class CachedView:
                     raise TypeError("vary= of a synchronous view is a synchronous callable.")
             else:
                 self.declared.add("user")
-                with unrecorded(self.request):
+                with unrecorded():
                     value = self._user_part(getattr(self.given, "user", None))
         self.declared |= record.reads()
         return value
@@ -134,7 +134,7 @@ class CachedView:
                     value = await value
             else:
                 self.declared.add("user")
-                with unrecorded(self.request):
+                with unrecorded():
                     auser = getattr(self.request, "auser", None)
                     if self.given is self.request and auser is not None:
                         user = await auser()
@@ -143,6 +143,9 @@ class CachedView:
                             lambda: _evaluate(getattr(self.given, "user", None))
                         )()
                     value = self._user_part(user)
+                    # Django finds it anew for each of `user` and `auser`.
+                    for name in ("_cached_user", "_acached_user"):
+                        self.request.__dict__.setdefault(name, _evaluate(user))
         self.declared |= record.reads()
         return value
 
@@ -161,13 +164,12 @@ class CachedView:
         request, state = self.request, self.request.__dict__
         if "user" not in self.declared:
             user = state.get("user")
-            if (
-                "_cached_user" in state
-                or "_acached_user" in state
-                or (user is not None and evaluated(user))
-            ):
-                return "the user was read before the view"
-            if self.given is not request and getattr(self.given, "authenticators", None):
+            wrapped = self.given is not request
+            known = user is not None and evaluated(user) and not wrapped
+            # REST framework authenticates before the handler; without a way to, it sets a constant.
+            if wrapped and getattr(self.given, "authenticators", None):
+                known = True
+            if known or "_cached_user" in state or "_acached_user" in state:
                 return "the user was read before the view"
             if "HTTP_AUTHORIZATION" in request.META and "header:authorization" not in self.declared:
                 return "Authorization"
@@ -230,7 +232,7 @@ class CachedView:
                 if names is not None and not self.names:
                     job = self._with_headers(base, names)
                     continue
-                return self._served(found.value)
+                return self._served(found.value, found.source)
             return self._compute(base, job, found)
 
     def _compute(self, base: Job, job: Job, answer: _core.Answer | None) -> Any:
@@ -281,7 +283,7 @@ class CachedView:
                 if names is not None and not self.names:
                     job = self._with_headers(base, names)
                     continue
-                return self._served(found.value)
+                return self._served(found.value, found.source)
             return await self._acompute(base, job, found)
 
     async def _acompute(self, base: Job, job: Job, answer: _core.Answer | None) -> Any:
@@ -315,7 +317,7 @@ class CachedView:
         refused = isinstance(error, Http404 | PermissionDenied | SuspiciousOperation | BadRequest)
         if refused or 400 <= getattr(error, "status_code", 500) < 500:
             raise error
-        return self._served(computing.stale_instead(job, answer, error), stale=True)
+        return self._served(computing.stale_instead(job, answer, error), "stale")
 
     def _of_get(self, values: Sequence[Any]) -> Iterator[Job]:
         """Where the answer to a HEAD request lies if the page was got: the plain key, then the one with headers."""
@@ -443,10 +445,10 @@ class CachedView:
             private = ["messages"]
         return f"read {', '.join(private)}: not in the key" if private else ""
 
-    def _served(self, packed: Any, *, stale: bool = False) -> Any:
+    def _served(self, packed: Any, source: str = "") -> Any:
         responses.raise_404(packed)
         response = responses.unpack(packed)
-        responses.tell(response, "hit", detail="stale" if stale else "")
+        responses.tell(response, "hit", detail=source)
         return responses.conditional(self.request, response)
 
 
