@@ -60,7 +60,10 @@ TagVector TagTokensOf(nb::handle pairs) {
 }
 
 PyLead::PyLead(std::shared_ptr<Cache> cache, Lead lead)
-    : cache_(std::move(cache)), lead_(std::move(lead)), key_(lead_->key()), key_token_(lead_->key_token()) {}
+    : cache_(std::move(cache)),
+      lead_(std::move(lead)),
+      key_(lead_->key()),
+      key_token_(lead_->key_token()) {}
 
 PyLead::~PyLead() {
   if (!lead_ || InterpreterGone()) return;
@@ -82,7 +85,9 @@ bool PyLead::Fill(nb::object value, nb::object tags, nb::object ttl, double stal
   // Taken at once: user code below may run, and another thread may call.
   std::optional<Lead> lead = Take();
   if (!lead) return false;
-  const auto abandon = [&] { WithoutGil([&] { cache_->Abandon(*std::move(lead), /*retry=*/false); }); };
+  const auto abandon = [&] {
+    WithoutGil([&] { cache_->Abandon(*std::move(lead), /*retry=*/false); });
+  };
   try {
     Computed computed;
     computed.ttl = SecondsOf(ttl);
@@ -96,7 +101,8 @@ bool PyLead::Fill(nb::object value, nb::object tags, nb::object ttl, double stal
     }
     std::optional<Payload> payload = EncodeValue(value.ptr());
     if (!payload) nb::raise_python_error();
-    if (local && process.keeps_local && payload->bytes.size() <= cache_->options().max_payload_bytes) {
+    if (local && process.keeps_local &&
+        payload->bytes.size() <= cache_->options().max_payload_bytes) {
       computed.value = PyValue::Make(value.ptr(), payload->bytes, payload->codec);
     }
     computed.payload = std::move(payload->bytes);
@@ -142,7 +148,8 @@ std::unique_ptr<PyAnswer> PyAnswer::Of(const std::shared_ptr<Cache>& cache, Answ
         made->TakeLocal(answer);
       } else if (answer.stored) {
         const EntryView& entry = answer.stored->entry;
-        if (PyObject* old = DecodeValue(entry.payload, entry.header.codec)) made->value = nb::steal(old);
+        if (PyObject* old = DecodeValue(entry.payload, entry.header.codec))
+          made->value = nb::steal(old);
       }
       made->source = "";
       made->lead = nb::cast(std::make_unique<PyLead>(cache, *std::move(answer.lead)));
@@ -152,7 +159,8 @@ std::unique_ptr<PyAnswer> PyAnswer::Of(const std::shared_ptr<Cache>& cache, Answ
       made->flight_ = std::move(answer.flight);
       break;
     case AnswerKind::kStored:
-    case AnswerKind::kBypass: break;
+    case AnswerKind::kBypass:
+      break;
   }
   return made;
 }
@@ -208,8 +216,9 @@ nb::object PyAnswer::Remaining() const { return ToSeconds(remaining_); }
 void PyAnswer::Subscribe(nb::object callback) {
   if (!flight_) throw nb::value_error("only an answer of kind WAIT can be subscribed to");
   // Copies of the function share one callback, dropped where Python's lock is held.
-  const std::shared_ptr<Callback> shared(new Callback(std::move(callback)),
-                                         [](Callback* last) { DropLater(std::unique_ptr<Owner>(last)); });
+  const std::shared_ptr<Callback> shared(new Callback(std::move(callback)), [](Callback* last) {
+    DropLater(std::unique_ptr<Owner>(last));
+  });
   WithoutGil([&] {
     flight_->Subscribe([shared] {
       const GilHold gil;
@@ -237,8 +246,8 @@ void AddAnswers(nb::module_& module) {
       .def_prop_ro("key", &PyLead::key)
       .def_prop_ro("key_token", &PyLead::key_token)
       .def("fill", &PyLead::Fill, nb::arg("value").none(), nb::kw_only(), nb::arg("tags"),
-           nb::arg("ttl").none(), nb::arg("stale") = 0.0, nb::arg("cost") = 0.0, nb::arg("identity") = 0,
-           nb::arg("local") = true)
+           nb::arg("ttl").none(), nb::arg("stale") = 0.0, nb::arg("cost") = 0.0,
+           nb::arg("identity") = 0, nb::arg("local") = true)
       .def("abandon", &PyLead::Abandon, nb::kw_only(), nb::arg("retry"));
 
   nb::class_<PyAnswer>(module, "Answer")

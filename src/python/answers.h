@@ -45,8 +45,8 @@ class PyLead {
 
 class PyAnswer {
  public:
-  // Decodes what has to be decoded, and lets L1 have it. Needs the GIL, and gives it away for what follows from
-  // a payload that cannot be decoded.
+  // Decodes what has to be decoded, and lets L1 have it. Needs the GIL, and gives it away for what
+  // follows from a payload that cannot be decoded.
   static std::unique_ptr<PyAnswer> Of(const std::shared_ptr<Cache>& cache, Answer answer);
 
   int kind = kPublicBypass;

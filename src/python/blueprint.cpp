@@ -22,15 +22,19 @@ PyObject* Blueprint::BuildNode(std::uint32_t at, Memo& memo) const {
       }
       return made;
     }
-    case Kind::kList: return BuildList(node, memo);
-    case Kind::kTuple: return BuildTuple(node, memo);
-    case Kind::kObject: return BuildObject(node, memo);
+    case Kind::kList:
+      return BuildList(node, memo);
+    case Kind::kTuple:
+      return BuildTuple(node, memo);
+    case Kind::kObject:
+      return BuildObject(node, memo);
     case Kind::kSet: {
       PyObject* made = PySet_New(node.members.get());
       if (made != nullptr) Note(node, memo, made);
       return made;
     }
-    case Kind::kAgain: return Py_NewRef(memo[node.again]);
+    case Kind::kAgain:
+      return Py_NewRef(memo[node.again]);
   }
   Py_UNREACHABLE();
 }
@@ -41,7 +45,8 @@ PyObject* Blueprint::BuildList(const Node& node, Memo& memo) const {
   PyObject* made = PyList_New(size);
   if (made == nullptr) return nullptr;
   // The collector's API shows the list to anyone while it is filled: no empty places.
-  for (Py_ssize_t i = 0; i < size; ++i) PyList_SET_ITEM(made, i, Py_NewRef(PyTuple_GET_ITEM(members, i)));
+  for (Py_ssize_t i = 0; i < size; ++i)
+    PyList_SET_ITEM(made, i, Py_NewRef(PyTuple_GET_ITEM(members, i)));
   Note(node, memo, made);
   for (std::uint32_t i = 0; i < node.children; ++i) {
     const Child& child = children_[node.first_child + i];

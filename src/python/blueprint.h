@@ -1,8 +1,9 @@
-// How to make private copies of one value: a compact tree beside which everything immutable is shared by
-// reference. It refers to no mutable object of the value it was drawn from.
+// How to make private copies of one value: a compact tree beside which everything immutable is
+// shared by reference. It refers to no mutable object of the value it was drawn from.
 //
-// Nodes exist for what has to be copied. Members of a copied container that are shared need no node: a
-// copy of the container brings them. Objects met twice, and cycles, keep their identity inside each copy.
+// Nodes exist for what has to be copied. Members of a copied container that are shared need no
+// node: a copy of the container brings them. Objects met twice, and cycles, keep their identity
+// inside each copy.
 #pragma once
 
 #include <Python.h>
@@ -18,11 +19,12 @@ namespace smartcache::binding {
 
 class Blueprint final : public Owner {
  public:
-  // Draws `value`. Null without an exception: there is something in it that only the serializer can copy.
-  // Null with an exception: out of memory, or user code raised. Needs the GIL.
+  // Draws `value`. Null without an exception: there is something in it that only the serializer can
+  // copy. Null with an exception: out of memory, or user code raised. Needs the GIL.
   static std::unique_ptr<Blueprint> Draw(PyObject* value);
 
-  // A private copy, new reference; null with an exception. Runs user code only where a class has its own __new__.
+  // A private copy, new reference; null with an exception. Runs user code only where a class has
+  // its own __new__.
   [[nodiscard]] PyObject* Build() const {
     return nodes_.empty() ? Py_NewRef(shared_.get()) : BuildTree();
   }
@@ -34,8 +36,8 @@ class Blueprint final : public Owner {
   enum class Kind : std::uint8_t { kList, kTuple, kDict, kSet, kObject, kAgain };
   static constexpr std::uint32_t kOnce = UINT32_MAX;
   struct Child {
-    Py_ssize_t index = 0;     // kList, kTuple
-    Ref key;                  // kDict, kObject
+    Py_ssize_t index = 0;  // kList, kTuple
+    Ref key;               // kDict, kObject
     std::uint32_t node = 0;
   };
   struct Node {
@@ -43,7 +45,8 @@ class Blueprint final : public Owner {
     std::uint32_t again = kOnce;  // place in the copy's memo; kOnce: met once
     std::uint32_t first_child = 0;
     std::uint32_t children = 0;
-    // kList, kTuple: tuple of members. kDict, kObject: dict. kSet: set. None stands where a child goes.
+    // kList, kTuple: tuple of members. kDict, kObject: dict. kSet: set. None stands where a child
+    // goes.
     Ref members;
     Ref type;  // kTuple: of a named tuple, else none. kObject: class
   };

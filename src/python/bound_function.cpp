@@ -14,18 +14,19 @@ namespace {
 PyTypeObject* type = nullptr;
 
 struct Object {
-  PyObject_HEAD
-  PyObject* function;
+  PyObject_HEAD PyObject* function;
   PyObject* self;
   PyObject* weak_references;
   vectorcallfunc vectorcall;
 };
 Object* Of(PyObject* self) { return reinterpret_cast<Object*>(self); }
 
-PyObject* Vectorcall(PyObject* callable, PyObject* const* args, std::size_t flags, PyObject* names) {
+PyObject* Vectorcall(PyObject* callable, PyObject* const* args, std::size_t flags,
+                     PyObject* names) {
   Object* bound = Of(callable);
   const std::size_t given = static_cast<std::size_t>(PyVectorcall_NARGS(flags));
-  const std::size_t total = given + (names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_GET_SIZE(names)));
+  const std::size_t total =
+      given + (names == nullptr ? 0 : static_cast<std::size_t>(PyTuple_GET_SIZE(names)));
   if ((flags & PY_VECTORCALL_ARGUMENTS_OFFSET) != 0) {
     // The caller lends the place before the first argument.
     auto** shifted = const_cast<PyObject**>(args) - 1;
@@ -43,8 +44,8 @@ PyObject* Vectorcall(PyObject* callable, PyObject* const* args, std::size_t flag
   return PyObject_Vectorcall(bound->function, shifted, given + 1, names);
 }
 
-// Own attributes first, then the function's: what is callable in its __dict__ and public is a handle, and so
-// is the function itself, so that inspect.signature leaves the instance out.
+// Own attributes first, then the function's: what is callable in its __dict__ and public is a
+// handle, and so is the function itself, so that inspect.signature leaves the instance out.
 PyObject* GetAttribute(PyObject* self, PyObject* name) {
   PyObject* own = PyObject_GenericGetAttr(self, name);
   if (own != nullptr || PyErr_ExceptionMatches(PyExc_AttributeError) == 0) return own;
@@ -53,7 +54,8 @@ PyObject* GetAttribute(PyObject* self, PyObject* name) {
   const Ref found = Ref::Steal(PyObject_GetAttr(function, name));
   if (!found) return nullptr;
   const bool handle = PyUnicode_GET_LENGTH(name) != 0 && PyUnicode_READ_CHAR(name, 0) != '_';
-  if (!handle && PyUnicode_CompareWithASCIIString(name, "__wrapped__") != 0) return Py_NewRef(found.get());
+  if (!handle && PyUnicode_CompareWithASCIIString(name, "__wrapped__") != 0)
+    return Py_NewRef(found.get());
   const Ref dict = Ref::Steal(PyObject_GenericGetDict(function, nullptr));
   if (!dict) return nullptr;
   const int contains = PyDict_Contains(dict.get(), name);
@@ -63,7 +65,8 @@ PyObject* GetAttribute(PyObject* self, PyObject* name) {
 }
 
 PyObject* Compare(PyObject* left, PyObject* right, int operation) {
-  if ((operation != Py_EQ && operation != Py_NE) || Py_TYPE(right) != type) Py_RETURN_NOTIMPLEMENTED;
+  if ((operation != Py_EQ && operation != Py_NE) || Py_TYPE(right) != type)
+    Py_RETURN_NOTIMPLEMENTED;
   const bool same = Of(left)->function == Of(right)->function && Of(left)->self == Of(right)->self;
   return PyBool_FromLong(same == (operation == Py_EQ));
 }
@@ -117,7 +120,8 @@ PyMemberDef members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Object, weak_references), READONLY, nullptr},
     {nullptr, 0, 0, 0, nullptr}};
 
-PyMethodDef methods[] = {{"__reduce__", Reduce, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
+PyMethodDef methods[] = {{"__reduce__", Reduce, METH_NOARGS, nullptr},
+                         {nullptr, nullptr, 0, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(Dealloc)},
                        {Py_tp_traverse, reinterpret_cast<void*>(Traverse)},

@@ -1,5 +1,5 @@
-// A CachedFunction taken from an instance: calls with the instance first, and hands out handles (invalidate,
-// refresh, ..) with the instance bound as well.
+// A CachedFunction taken from an instance: calls with the instance first, and hands out handles
+// (invalidate, refresh, ..) with the instance bound as well.
 #pragma once
 
 #include <Python.h>

@@ -24,8 +24,7 @@ const KeyPlan* (*plan_of)(PyObject* object) = nullptr;
 namespace {
 
 struct Object {
-  PyObject_HEAD
-  PyObject* dict;
+  PyObject_HEAD PyObject* dict;
   PyObject* weak_references;
   vectorcallfunc vectorcall;
   PyObject* plan_object;
@@ -37,8 +36,8 @@ struct Object {
 };
 Object* Of(PyObject* self) { return reinterpret_cast<Object*>(self); }
 
-// A buffer for one key, kept for the next call: hits allocate nothing. A call made by user code while a
-// key is being made finds none and has its own.
+// A buffer for one key, kept for the next call: hits allocate nothing. A call made by user code
+// while a key is being made finds none and has its own.
 class KeyBuffer {
  public:
   KeyBuffer() : text_(std::move(Spare())) { text_.clear(); }
@@ -64,7 +63,8 @@ bool AppendPrefix(PyObject* prefix, std::string& key) {
     prefix = made.get();
     if (prefix == nullptr) return false;
     if (!PyBytes_Check(prefix)) {
-      PyErr_Format(PyExc_TypeError, "prefix() must return bytes, not %.200s", Py_TYPE(prefix)->tp_name);
+      PyErr_Format(PyExc_TypeError, "prefix() must return bytes, not %.200s",
+                   Py_TYPE(prefix)->tp_name);
       return false;
     }
   }
@@ -80,9 +80,11 @@ bool MakeKey(Object* function, const Call& call, std::string& key, std::uint64_t
   return AppendPrefix(function->prefix, key) && function->plan->Render(call, key, identity);
 }
 
-PyObject* CallSlow(Object* function, const Call& call, std::string_view key, std::uint64_t identity) {
+PyObject* CallSlow(Object* function, const Call& call, std::string_view key,
+                   std::uint64_t identity) {
   const Ref slow = Ref::Borrow(function->slow);
-  const Ref text = Ref::Steal(PyBytes_FromStringAndSize(key.data(), static_cast<Py_ssize_t>(key.size())));
+  const Ref text =
+      Ref::Steal(PyBytes_FromStringAndSize(key.data(), static_cast<Py_ssize_t>(key.size())));
   const Ref number = Ref::Steal(PyLong_FromUnsignedLongLong(identity));
   const Ref args = Ref::Steal(PyTuple_New(call.positional));
   const Ref kwargs = Ref::Steal(PyDict_New());
@@ -91,7 +93,8 @@ PyObject* CallSlow(Object* function, const Call& call, std::string_view key, std
     PyTuple_SET_ITEM(args.get(), i, Py_NewRef(call.args[i]));
   }
   for (Py_ssize_t i = 0; i < call.named(); ++i) {
-    if (PyDict_SetItem(kwargs.get(), PyTuple_GET_ITEM(call.names, i), call.args[call.positional + i]) != 0) {
+    if (PyDict_SetItem(kwargs.get(), PyTuple_GET_ITEM(call.names, i),
+                       call.args[call.positional + i]) != 0) {
       return nullptr;
     }
   }
@@ -106,7 +109,8 @@ PyObject* Vectorcall(PyObject* self, PyObject* const* args, std::size_t flags, P
   const Call call{args, PyVectorcall_NARGS(flags), names};
   KeyBuffer key;
   std::uint64_t identity = 0;
-  if (!MakeKey(function, call, key.text(), identity)) [[unlikely]] return nullptr;
+  if (!MakeKey(function, call, key.text(), identity)) [[unlikely]]
+    return nullptr;
   if (process.answers()) [[likely]] {
     if (const LocalRef entry = process.cache->Peek(KeyTag(key.text()), key.text(), identity)) {
       PyObject* copy = static_cast<const PyValue*>(entry->value.get())->Copy();
@@ -142,7 +146,8 @@ int Init(PyObject* self, PyObject* args, PyObject* kwargs) {
     PyErr_SetString(PyExc_TypeError, "slow must be callable");
     return -1;
   }
-  Ref no_prefix = prefix == nullptr ? Ref::Steal(PyBytes_FromStringAndSize(nullptr, 0)) : Ref::Borrow(prefix);
+  Ref no_prefix =
+      prefix == nullptr ? Ref::Steal(PyBytes_FromStringAndSize(nullptr, 0)) : Ref::Borrow(prefix);
   if (!no_prefix) return -1;
   if (!PyBytes_CheckExact(no_prefix.get()) && PyCallable_Check(no_prefix.get()) == 0) {
     PyErr_SetString(PyExc_TypeError, "prefix must be bytes or a callable that returns them");
@@ -162,7 +167,8 @@ int Init(PyObject* self, PyObject* args, PyObject* kwargs) {
 }
 
 PyObject* Get(PyObject* self, PyObject* instance, PyObject*) {
-  return instance == nullptr || instance == Py_None ? Py_NewRef(self) : BindFunction(self, instance);
+  return instance == nullptr || instance == Py_None ? Py_NewRef(self)
+                                                    : BindFunction(self, instance);
 }
 
 PyObject* KeyMethod(PyObject* self, PyObject* const* args, Py_ssize_t count) {
@@ -173,13 +179,15 @@ PyObject* KeyMethod(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   UnpackedCall unpacked;
   KeyBuffer key;
   std::uint64_t identity = 0;
-  if (!unpacked.Unpack(args[0], args[1]) || !MakeKey(Of(self), unpacked.call(), key.text(), identity)) {
+  if (!unpacked.Unpack(args[0], args[1]) ||
+      !MakeKey(Of(self), unpacked.call(), key.text(), identity)) {
     return nullptr;
   }
   return KeyTuple(key.text(), identity);
 }
 
-// As functions are: by the name under which the module has them. Copies are the same object, therefore.
+// As functions are: by the name under which the module has them. Copies are the same object,
+// therefore.
 PyObject* Reduce(PyObject* self, PyObject*) { return PyObject_GetAttrString(self, "__qualname__"); }
 
 PyObject* Repr(PyObject* self) {
@@ -228,7 +236,8 @@ PyGetSetDef properties[] = {
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMethodDef methods[] = {
-    {"key", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(KeyMethod)), METH_FASTCALL, nullptr},
+    {"key", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(KeyMethod)), METH_FASTCALL,
+     nullptr},
     {"__reduce__", Reduce, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr}};
 

@@ -1,5 +1,5 @@
-// The callable that serves L1 hits: a hand-written type, because a hit costs less than the machinery of a
-// binding library. Added to the module by module.cpp.
+// The callable that serves L1 hits: a hand-written type, because a hit costs less than the
+// machinery of a binding library. Added to the module by module.cpp.
 #pragma once
 
 #include <Python.h>

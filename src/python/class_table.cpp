@@ -66,8 +66,8 @@ bool IsPlainQuerySet(PyTypeObject* type) {
   if (!query_set || !PyType_Check(query_set.get())) return false;
   auto* base = reinterpret_cast<PyTypeObject*>(query_set.get());
   if (PyType_IsSubtype(type, base) == 0 || type->tp_basicsize != base->tp_basicsize) return false;
-  for (const char* name : {"__getstate__", "__setstate__", "__reduce__", "__reduce_ex__", "__copy__",
-                           "__deepcopy__", "__del__", "__new__", "__getattribute__"}) {
+  for (const char* name : {"__getstate__", "__setstate__", "__reduce__", "__reduce_ex__",
+                           "__copy__", "__deepcopy__", "__del__", "__new__", "__getattribute__"}) {
     if (!Inherits(type, base, name)) return false;
   }
   return true;
@@ -75,7 +75,8 @@ bool IsPlainQuerySet(PyTypeObject* type) {
 
 bool IsKept(PyTypeObject* type) {
   if (type == &PyComplex_Type || type == &PyRange_Type || type == &PyFunction_Type ||
-      type == &PyCFunction_Type || type == Py_TYPE(Py_Ellipsis) || PyType_IsSubtype(type, &PyType_Type)) {
+      type == &PyCFunction_Type || type == Py_TYPE(Py_Ellipsis) ||
+      PyType_IsSubtype(type, &PyType_Type)) {
     return true;
   }
   for (PyTypeObject* base : {&PyUnicode_Type, &PyLong_Type, &PyFloat_Type, &PyBytes_Type}) {
@@ -98,7 +99,8 @@ Class Decide(PyTypeObject* type) {
   if (Is(type, "datetime", "datetime") || Is(type, "datetime", "time")) return {ClassKind::kZoned};
   if (PyType_IsSubtype(type, &PyTuple_Type) != 0) {
     auto* object = reinterpret_cast<PyObject*>(type);
-    const bool named = AddsNothing(type, &PyTuple_Type) && PyObject_HasAttrString(object, "_fields") != 0;
+    const bool named =
+        AddsNothing(type, &PyTuple_Type) && PyObject_HasAttrString(object, "_fields") != 0;
     return {named ? ClassKind::kNamedTuple : ClassKind::kOther};
   }
   if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0 || !HasDict(type)) return {};
@@ -140,9 +142,8 @@ bool HasDict(PyTypeObject* type) {
 }
 
 const Class& ClassOf(PyTypeObject* type) {
-  static const Class fixed[] = {{ClassKind::kKeep},  {ClassKind::kTuple},
-                                {ClassKind::kList},  {ClassKind::kDict},
-                                {ClassKind::kSet},   {ClassKind::kFrozenSet}};
+  static const Class fixed[] = {{ClassKind::kKeep}, {ClassKind::kTuple}, {ClassKind::kList},
+                                {ClassKind::kDict}, {ClassKind::kSet},   {ClassKind::kFrozenSet}};
   if (IsScalar(type)) return fixed[0];
   if (type == &PyTuple_Type) return fixed[1];
   if (type == &PyList_Type) return fixed[2];

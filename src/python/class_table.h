@@ -1,6 +1,6 @@
-// What the binding may do with the instances of a class, decided once per class: share them, copy them
-// piece by piece, or leave them to the serializer. Needs the GIL. Imports nothing: a class of a module
-// that is not imported has no instances.
+// What the binding may do with the instances of a class, decided once per class: share them, copy
+// them piece by piece, or leave them to the serializer. Needs the GIL. Imports nothing: a class of
+// a module that is not imported has no instances.
 #pragma once
 
 #include <Python.h>
@@ -30,11 +30,12 @@ enum class ClassKind : std::uint8_t {
 struct Class {
   ClassKind kind = ClassKind::kOther;
   bool is_model = false;
-  std::string label = {};      // kModel: app_label.ModelName
+  std::string label = {};       // kModel: app_label.ModelName
   mutable Ref rows_label = {};  // kModel: see rows.h; made when first asked
 };
 
-// Asks label_of for a class met for the first time, so it may run Python. The reference is good while an instance lives.
+// Asks label_of for a class met for the first time, so it may run Python. The reference is good
+// while an instance lives.
 [[nodiscard]] const Class& ClassOf(PyTypeObject* type);
 
 // Whether `type` is a model class of Django's, of whatever kind above.

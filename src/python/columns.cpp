@@ -18,14 +18,19 @@ constexpr std::int64_t kMaxDeltaMicros = kMaxDeltaDays * kMicrosPerDay;
 bool ToInt(ColumnType type, PyObject* value, std::int64_t& out) {
   Ref owner;
   switch (type) {
-    case ColumnType::kInt: out = PyLong_AsLongLong(value); return true;
-    case ColumnType::kDate: out = ReadDays(value); return true;
+    case ColumnType::kInt:
+      out = PyLong_AsLongLong(value);
+      return true;
+    case ColumnType::kDate:
+      out = ReadDays(value);
+      return true;
     case ColumnType::kDateTime:
     case ColumnType::kDateTimeUtc: {
       codec::DateTime moment;
       const codec::ZoneKind zone =
           type == ColumnType::kDateTime ? codec::ZoneKind::kNaive : codec::ZoneKind::kUtc;
-      if (!ReadDateTime(value, moment, owner) || moment.fold || moment.zone.kind != zone) return false;
+      if (!ReadDateTime(value, moment, owner) || moment.fold || moment.zone.kind != zone)
+        return false;
       out = moment.micros;
       return true;
     }
@@ -43,44 +48,58 @@ bool ToInt(ColumnType type, PyObject* value, std::int64_t& out) {
       out = delta.days * kMicrosPerDay + delta.seconds * std::int64_t{1'000'000} + delta.micros;
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
 // kNull for none of the types that are stored as numbers.
 ColumnType IntTypeOf(Scalar scalar, PyObject* first) {
   switch (scalar) {
-    case Scalar::kInt: return ColumnType::kInt;
-    case Scalar::kDate: return ColumnType::kDate;
-    case Scalar::kTime: return ColumnType::kTime;
-    case Scalar::kTimeDelta: return ColumnType::kTimeDelta;
+    case Scalar::kInt:
+      return ColumnType::kInt;
+    case Scalar::kDate:
+      return ColumnType::kDate;
+    case Scalar::kTime:
+      return ColumnType::kTime;
+    case Scalar::kTimeDelta:
+      return ColumnType::kTimeDelta;
     case Scalar::kDateTime: {
       codec::DateTime moment;
       Ref owner;
-      const bool utc = ReadDateTime(first, moment, owner) && moment.zone.kind == codec::ZoneKind::kUtc;
+      const bool utc =
+          ReadDateTime(first, moment, owner) && moment.zone.kind == codec::ZoneKind::kUtc;
       return utc ? ColumnType::kDateTimeUtc : ColumnType::kDateTime;
     }
-    default: return ColumnType::kNull;
+    default:
+      return ColumnType::kNull;
   }
 }
 
 ColumnType TextTypeOf(Scalar scalar) {
   switch (scalar) {
-    case Scalar::kText: return ColumnType::kText;
-    case Scalar::kBytes: return ColumnType::kBytes;
-    case Scalar::kDecimal: return ColumnType::kDecimal;
-    case Scalar::kUuid: return ColumnType::kUuid;
-    default: return ColumnType::kNull;
+    case Scalar::kText:
+      return ColumnType::kText;
+    case Scalar::kBytes:
+      return ColumnType::kBytes;
+    case Scalar::kDecimal:
+      return ColumnType::kDecimal;
+    case Scalar::kUuid:
+      return ColumnType::kUuid;
+    default:
+      return ColumnType::kNull;
   }
 }
 
 PyObject* FromInt(ColumnType type, std::int64_t value) {
   const bool day_fits = value >= codec::kMinDays && value <= codec::kMaxDays;
-  const bool moment_fits = value >= codec::kMinDays * kMicrosPerDay &&
-                           value < (codec::kMaxDays + 1) * kMicrosPerDay;
+  const bool moment_fits =
+      value >= codec::kMinDays * kMicrosPerDay && value < (codec::kMaxDays + 1) * kMicrosPerDay;
   switch (type) {
-    case ColumnType::kInt: return PyLong_FromLongLong(value);
-    case ColumnType::kDate: return day_fits ? MakeDate(value) : nullptr;
+    case ColumnType::kInt:
+      return PyLong_FromLongLong(value);
+    case ColumnType::kDate:
+      return day_fits ? MakeDate(value) : nullptr;
     case ColumnType::kDateTime:
     case ColumnType::kDateTimeUtc: {
       codec::DateTime moment;
@@ -92,18 +111,23 @@ PyObject* FromInt(ColumnType type, std::int64_t value) {
       return value >= 0 && value < kMicrosPerDay ? MakeTime({value, false, {}}) : nullptr;
     case ColumnType::kTimeDelta:
       return value < kMaxDeltaMicros && value > -kMaxDeltaMicros ? MakeTimeDelta(value) : nullptr;
-    default: return nullptr;
+    default:
+      return nullptr;
   }
 }
 
 PyObject* FromText(ColumnType type, std::string_view word) {
   switch (type) {
-    case ColumnType::kText: return MakeText(word);
+    case ColumnType::kText:
+      return MakeText(word);
     case ColumnType::kBytes:
       return PyBytes_FromStringAndSize(word.data(), static_cast<Py_ssize_t>(word.size()));
-    case ColumnType::kDecimal: return MakeDecimal(word);
-    case ColumnType::kUuid: return MakeUuid(word);
-    default: return nullptr;
+    case ColumnType::kDecimal:
+      return MakeDecimal(word);
+    case ColumnType::kUuid:
+      return MakeUuid(word);
+    default:
+      return nullptr;
   }
 }
 
@@ -133,7 +157,8 @@ bool ColumnWriter::TakeTexts(Scalar scalar, const std::vector<Ref>& values) {
       Ref text = scalar == Scalar::kDecimal ? Ref::Steal(PyObject_Str(value)) : values[i];
       Ref encoded;
       if (!text || !TextOf(text.get(), texts_[i], encoded)) return false;
-      if (encoded || text.get() != value) owners_.push_back(encoded ? std::move(encoded) : std::move(text));
+      if (encoded || text.get() != value)
+        owners_.push_back(encoded ? std::move(encoded) : std::move(text));
     }
   }
   return true;
@@ -195,8 +220,9 @@ ColumnWriter::Outcome ColumnWriter::Write(codec::Writer& writer, const std::vect
   return Outcome::kMixed;
 }
 
-bool ColumnReader::Read(codec::Reader& reader, ColumnType type, const std::vector<std::uint8_t>& nulls,
-                        std::size_t rows, std::vector<Ref>& values) {
+bool ColumnReader::Read(codec::Reader& reader, ColumnType type,
+                        const std::vector<std::uint8_t>& nulls, std::size_t rows,
+                        std::vector<Ref>& values) {
   values.clear();
   values.resize(rows);
   const auto fill = [&](std::size_t read, auto make) {
@@ -226,12 +252,15 @@ bool ColumnReader::Read(codec::Reader& reader, ColumnType type, const std::vecto
     case ColumnType::kText:
     case ColumnType::kBytes:
     case ColumnType::kDecimal:
-    case ColumnType::kUuid: break;
-    default: return false;
+    case ColumnType::kUuid:
+      break;
+    default:
+      return false;
   }
   reader.ReadTexts(texts_);
   if (texts_.codes.empty()) {
-    return fill(texts_.words.size(), [&](std::size_t i) { return FromText(type, texts_.words[i]); });
+    return fill(texts_.words.size(),
+                [&](std::size_t i) { return FromText(type, texts_.words[i]); });
   }
   std::vector<Ref> words(texts_.words.size());  // one object for all rows that have the word
   return fill(texts_.codes.size(), [&](std::size_t i) -> PyObject* {

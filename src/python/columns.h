@@ -35,8 +35,8 @@ class ColumnWriter {
 
 class ColumnReader {
  public:
-  // Reads the rest of a column that ReadColumn found to be of a scalar `type`, with its `nulls`. `values` gets
-  // a new reference for each of `rows`. False if the bytes make no values.
+  // Reads the rest of a column that ReadColumn found to be of a scalar `type`, with its `nulls`.
+  // `values` gets a new reference for each of `rows`. False if the bytes make no values.
   [[nodiscard]] bool Read(codec::Reader& reader, codec::ColumnType type,
                           const std::vector<std::uint8_t>& nulls, std::size_t rows,
                           std::vector<Ref>& values);

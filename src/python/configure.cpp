@@ -28,9 +28,24 @@ nb::object CallableOf(PyObject* object, const char* name) {
 }  // namespace
 
 Settings SettingsOf(nb::handle arguments) {
-  static const char* names[] = {"url", "directory", "prefix", "secret", "local_max_bytes", "max_payload_bytes",
-                                "use_lock", "lock_timeout", "channel", "start_listener", "redis_timeout", "jitter",
-                                "embedded_max_bytes", "dumps", "loads", "model_of", "label_of", nullptr};
+  static const char* names[] = {"url",
+                                "directory",
+                                "prefix",
+                                "secret",
+                                "local_max_bytes",
+                                "max_payload_bytes",
+                                "use_lock",
+                                "lock_timeout",
+                                "channel",
+                                "start_listener",
+                                "redis_timeout",
+                                "jitter",
+                                "embedded_max_bytes",
+                                "dumps",
+                                "loads",
+                                "model_of",
+                                "label_of",
+                                nullptr};
   const char *url, *directory, *prefix, *channel;
   PyObject *secret, *dumps, *loads, *model_of, *label_of;
   Py_ssize_t local_max_bytes, max_payload_bytes, embedded_max_bytes;
@@ -39,9 +54,9 @@ Settings SettingsOf(nb::handle arguments) {
   const nb::tuple none = nb::make_tuple();
   if (PyArg_ParseTupleAndKeywords(none.ptr(), arguments.ptr(), "$zssSnnpdspddnOOOO:configure",
                                   const_cast<char**>(names), &url, &directory, &prefix, &secret,
-                                  &local_max_bytes, &max_payload_bytes, &use_lock, &lock_timeout, &channel,
-                                  &start_listener, &redis_timeout, &jitter, &embedded_max_bytes, &dumps,
-                                  &loads, &model_of, &label_of) == 0) {
+                                  &local_max_bytes, &max_payload_bytes, &use_lock, &lock_timeout,
+                                  &channel, &start_listener, &redis_timeout, &jitter,
+                                  &embedded_max_bytes, &dumps, &loads, &model_of, &label_of) == 0) {
     nb::raise_python_error();
   }
   Settings settings;
@@ -68,7 +83,8 @@ Settings SettingsOf(nb::handle arguments) {
 
 Secret SecretOf(nb::handle bytes) {
   Secret secret;
-  if (PyBytes_Check(bytes.ptr()) == 0 || PyBytes_GET_SIZE(bytes.ptr()) != static_cast<Py_ssize_t>(secret.size())) {
+  if (PyBytes_Check(bytes.ptr()) == 0 ||
+      PyBytes_GET_SIZE(bytes.ptr()) != static_cast<Py_ssize_t>(secret.size())) {
     throw nb::value_error("secret must be 32 bytes");
   }
   std::memcpy(secret.data(), PyBytes_AS_STRING(bytes.ptr()), secret.size());

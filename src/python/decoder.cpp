@@ -33,37 +33,58 @@ class Decoder {
   Ref Value() {
     switch (reader_.Next()) {
       case Type::kInvalid:
-      case Type::kEnd: return {};
-      case Type::kNone: reader_.ReadNone(); return Ref::Borrow(Py_None);
-      case Type::kBool: return Ref::Borrow(reader_.ReadBool() ? Py_True : Py_False);
-      case Type::kInt: return Ref::Steal(PyLong_FromLongLong(reader_.ReadInt()));
-      case Type::kBigInt: return Ref::Steal(MakeBigInt(reader_.ReadBigInt()));
-      case Type::kFloat: return Ref::Steal(PyFloat_FromDouble(reader_.ReadFloat()));
-      case Type::kText: return Text(reader_.ReadText());
+      case Type::kEnd:
+        return {};
+      case Type::kNone:
+        reader_.ReadNone();
+        return Ref::Borrow(Py_None);
+      case Type::kBool:
+        return Ref::Borrow(reader_.ReadBool() ? Py_True : Py_False);
+      case Type::kInt:
+        return Ref::Steal(PyLong_FromLongLong(reader_.ReadInt()));
+      case Type::kBigInt:
+        return Ref::Steal(MakeBigInt(reader_.ReadBigInt()));
+      case Type::kFloat:
+        return Ref::Steal(PyFloat_FromDouble(reader_.ReadFloat()));
+      case Type::kText:
+        return Text(reader_.ReadText());
       case Type::kBytes: {
         const std::string_view bytes = reader_.ReadBytes();
-        return Ref::Steal(PyBytes_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(bytes.size())));
+        return Ref::Steal(
+            PyBytes_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(bytes.size())));
       }
-      case Type::kDate: return Ref::Steal(MakeDate(reader_.ReadDate()));
-      case Type::kDateTime: return Ref::Steal(MakeDateTime(reader_.ReadDateTime()));
-      case Type::kTime: return Ref::Steal(MakeTime(reader_.ReadTime()));
-      case Type::kTimeDelta: return Ref::Steal(MakeTimeDelta(reader_.ReadTimeDelta()));
-      case Type::kDecimal: return Ref::Steal(MakeDecimal(reader_.ReadDecimal()));
+      case Type::kDate:
+        return Ref::Steal(MakeDate(reader_.ReadDate()));
+      case Type::kDateTime:
+        return Ref::Steal(MakeDateTime(reader_.ReadDateTime()));
+      case Type::kTime:
+        return Ref::Steal(MakeTime(reader_.ReadTime()));
+      case Type::kTimeDelta:
+        return Ref::Steal(MakeTimeDelta(reader_.ReadTimeDelta()));
+      case Type::kDecimal:
+        return Ref::Steal(MakeDecimal(reader_.ReadDecimal()));
       case Type::kUuid: {
         const codec::Uuid uuid = reader_.ReadUuid();
         return Ref::Steal(MakeUuid({reinterpret_cast<const char*>(uuid.data()), uuid.size()}));
       }
-      case Type::kList: return List();
-      case Type::kTuple: return Tuple();
-      case Type::kDict: return Dict();
-      case Type::kSet: return Set(Number(Ref::Steal(PySet_New(nullptr))));
-      case Type::kFrozenSet: return Set(Ref::Steal(PyFrozenSet_New(nullptr)));
+      case Type::kList:
+        return List();
+      case Type::kTuple:
+        return Tuple();
+      case Type::kDict:
+        return Dict();
+      case Type::kSet:
+        return Set(Number(Ref::Steal(PySet_New(nullptr))));
+      case Type::kFrozenSet:
+        return Set(Ref::Steal(PyFrozenSet_New(nullptr)));
       case Type::kBackRef: {
         const std::uint64_t number = reader_.ReadBackRef();
         return number < objects_.size() ? objects_[number] : Ref();
       }
-      case Type::kTagged: return reader_.ReadTagged() == kTagQuerySet ? QuerySet() : Ref();
-      case Type::kRows: return Rows();
+      case Type::kTagged:
+        return reader_.ReadTagged() == kTagQuerySet ? QuerySet() : Ref();
+      case Type::kRows:
+        return Rows();
     }
     return {};
   }
@@ -131,7 +152,8 @@ class Decoder {
   Ref QuerySet() {
     const std::size_t number = objects_.size();
     objects_.emplace_back();  // nothing inside refers to the queryset itself but by the shell
-    if (reader_.Next() != Type::kTuple || reader_.ReadCount() != 3 || reader_.Next() != Type::kInt) return {};
+    if (reader_.Next() != Type::kTuple || reader_.ReadCount() != 3 || reader_.Next() != Type::kInt)
+      return {};
     const std::int64_t codec = reader_.ReadInt();
     if (codec < 0 || codec > UINT8_MAX || reader_.Next() != Type::kBytes) return {};
     const std::string_view shell = reader_.ReadBytes();
@@ -140,7 +162,8 @@ class Decoder {
     if (!query_set || ClassOf(Py_TYPE(query_set.get())).kind != ClassKind::kQuerySet) return {};
     objects_[number] = query_set;
     const Ref results = Value();
-    const Ref dict = results ? Ref::Steal(PyObject_GenericGetDict(query_set.get(), nullptr)) : Ref();
+    const Ref dict =
+        results ? Ref::Steal(PyObject_GenericGetDict(query_set.get(), nullptr)) : Ref();
     if (!dict || !PyList_CheckExact(results.get()) ||
         PyDict_SetItem(dict.get(), AttributeNames().result_cache, results.get()) != 0) {
       return {};
@@ -212,14 +235,16 @@ class Decoder {
     Ref first;
     for (std::size_t i = 0; i < attributes.size(); ++i) {
       const Ref made = Number(Ref::Steal(type->tp_new(type, none.get(), nullptr)));
-      const Ref state = made ? Ref::Steal(state_type->tp_new(state_type, none.get(), nullptr)) : Ref();
+      const Ref state =
+          made ? Ref::Steal(state_type->tp_new(state_type, none.get(), nullptr)) : Ref();
       if (!state) return {};
       const Ref state_dict = Ref::Steal(PyObject_GenericGetDict(state.get(), nullptr));
       attributes[i] = Ref::Steal(PyObject_GenericGetDict(made.get(), nullptr));
       caches[i] = Ref::Steal(PyDict_New());
       if (!state_dict || !attributes[i] || !caches[i] ||
           PyDict_SetItem(attributes[i].get(), names.state, state.get()) != 0 ||
-          (fetch_mode && PyDict_SetItem(state_dict.get(), names.fetch_mode, fetch_mode.get()) != 0) ||
+          (fetch_mode &&
+           PyDict_SetItem(state_dict.get(), names.fetch_mode, fetch_mode.get()) != 0) ||
           PyDict_SetItem(state_dict.get(), names.adding, adding) != 0 ||
           PyDict_SetItem(state_dict.get(), names.db, alias.get()) != 0 ||
           PyDict_SetItem(state_dict.get(), names.fields_cache, caches[i].get()) != 0) {

@@ -1,7 +1,8 @@
 // Draws blueprints: walks a value once and copies what is mutable in it.
 //
-// Other threads and user code (label_of) may change the value meanwhile, so containers are copied first, in
-// one step under the GIL, and only the copies are walked. They become the blueprint's own.
+// Other threads and user code (label_of) may change the value meanwhile, so containers are copied
+// first, in one step under the GIL, and only the copies are walked. They become the blueprint's
+// own.
 
 #include <cstring>
 #include <unordered_map>
@@ -46,8 +47,8 @@ class Draughtsman {
   static constexpr Drawn kKept{Verdict::kKeep, 0};
   static constexpr Drawn kRefused{Verdict::kRefuse, 0};
   static constexpr std::uint32_t kUnderWay = UINT32_MAX;
-  // How many references to a member its container and our copy of that account for: more mean that it
-  // may stand in the value twice. Nothing is known of the root.
+  // How many references to a member its container and our copy of that account for: more mean that
+  // it may stand in the value twice. Nothing is known of the root.
   static constexpr Py_ssize_t kUnknownHolders = 0;
   static constexpr Py_ssize_t kInTuple = 1;
   static constexpr Py_ssize_t kInCopy = 2;
@@ -66,11 +67,18 @@ class Draughtsman {
     }
     const ClassKind kind = ClassOf(type).kind;
     switch (kind) {
-      case ClassKind::kOther: return kRefused;
-      case ClassKind::kKeep: plan_.weight_ += kObjectWeight; return kKept;
-      case ClassKind::kZoned: plan_.weight_ += kObjectWeight; return DrawZoned(value);
-      case ClassKind::kFrozenSet: return AllKept(value) ? kKept : kRefused;
-      default: break;
+      case ClassKind::kOther:
+        return kRefused;
+      case ClassKind::kKeep:
+        plan_.weight_ += kObjectWeight;
+        return kKept;
+      case ClassKind::kZoned:
+        plan_.weight_ += kObjectWeight;
+        return DrawZoned(value);
+      case ClassKind::kFrozenSet:
+        return AllKept(value) ? kKept : kRefused;
+      default:
+        break;
     }
     if (depth >= kMaxDepth) return kRefused;
     const bool may_repeat = Py_REFCNT(value) > holders;
@@ -91,18 +99,24 @@ class Draughtsman {
 
   Drawn DrawNew(PyObject* value, ClassKind kind, int depth, bool may_repeat) {
     switch (kind) {
-      case ClassKind::kTuple: return DrawTuple(value, nullptr, depth);
-      case ClassKind::kNamedTuple: return DrawTuple(value, Py_TYPE(value), depth);
-      case ClassKind::kList: return DrawList(value, depth, may_repeat);
-      case ClassKind::kSet: return DrawSet(value);
+      case ClassKind::kTuple:
+        return DrawTuple(value, nullptr, depth);
+      case ClassKind::kNamedTuple:
+        return DrawTuple(value, Py_TYPE(value), depth);
+      case ClassKind::kList:
+        return DrawList(value, depth, may_repeat);
+      case ClassKind::kSet:
+        return DrawSet(value);
       case ClassKind::kDict: {
         Ref copy = Ref::Steal(PyDict_Copy(value));
         return DrawDict(std::move(copy), nullptr, depth, may_repeat ? value : nullptr);
       }
       case ClassKind::kModel:
       case ClassKind::kModelState:
-      case ClassKind::kQuerySet: return DrawObject(value, kind, depth, may_repeat);
-      default: return kRefused;
+      case ClassKind::kQuerySet:
+        return DrawObject(value, kind, depth, may_repeat);
+      default:
+        return kRefused;
     }
   }
 
@@ -114,7 +128,8 @@ class Draughtsman {
 
   // Second sight of an object: a node that refers to the first one's place in the memo.
   Drawn DrawAgain(Met& met) {
-    if (met.node == kUnderWay) return kRefused;  // a cycle through a tuple: it cannot be made before its members
+    if (met.node == kUnderWay)
+      return kRefused;  // a cycle through a tuple: it cannot be made before its members
     Blueprint::Node& first = plan_.nodes_[met.node];
     if (first.again == Blueprint::kOnce) first.again = again_++;
     Blueprint::Node node;
@@ -181,7 +196,8 @@ class Draughtsman {
     return Add(std::move(node));
   }
 
-  // Whether a set's members are all shared. Copies of others would have to be hashed, which is user code.
+  // Whether a set's members are all shared. Copies of others would have to be hashed, which is user
+  // code.
   bool AllKept(PyObject* set) {
     const Ref members = Ref::Steal(PySequence_Tuple(set));
     if (!members) return false;
@@ -232,7 +248,8 @@ class Draughtsman {
 
   Drawn DrawObject(PyObject* value, ClassKind kind, int depth, bool may_repeat) {
     if (kind == ClassKind::kQuerySet) {
-      // Applies a deferred filter and fetches what has not been fetched: both change the object in place.
+      // Applies a deferred filter and fetches what has not been fetched: both change the object in
+      // place.
       for (const char* step : {"query", "_fetch_all"}) {
         Ref done = Ref::Steal(PyObject_GetAttrString(value, step));
         if (done && step[0] == '_') done = Ref::Steal(PyObject_CallNoArgs(done.get()));

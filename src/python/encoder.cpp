@@ -1,9 +1,9 @@
-// Python values into native payloads. Lists, dicts, sets, instances and querysets are numbered in the
-// order in which they are begun (of a rows block: the list, then its rows), so that an object met again is a
-// reference to its number. The decoder counts alike.
+// Python values into native payloads. Lists, dicts, sets, instances and querysets are numbered in
+// the order in which they are begun (of a rows block: the list, then its rows), so that an object
+// met again is a reference to its number. The decoder counts alike.
 //
-// User code may run on the way (dumps of a queryset, label_of) and change what is being walked: members are held,
-// and a container that does not keep its word makes the Writer fail.
+// User code may run on the way (dumps of a queryset, label_of) and change what is being walked:
+// members are held, and a container that does not keep its word makes the Writer fail.
 
 #include <algorithm>
 #include <unordered_map>
@@ -20,7 +20,8 @@
 namespace smartcache::binding {
 namespace {
 
-// Each queryset carries its pickled query, some kilobytes: a value with many is smaller as one pickle.
+// Each queryset carries its pickled query, some kilobytes: a value with many is smaller as one
+// pickle.
 constexpr int kMaxQuerySets = 4;
 // Shorter lists of dicts gain nothing from columns.
 constexpr std::size_t kMinDictRows = 3;
@@ -47,7 +48,8 @@ bool SameKeys(PyObject* dict, const std::vector<Ref>& names, PyObject* except) {
     if (key == except) continue;
     if (at == names.size()) return false;
     PyObject* name = names[at].get();
-    if (key != name && (!PyUnicode_CheckExact(key) || PyUnicode_Compare(key, name) != 0)) return false;
+    if (key != name && (!PyUnicode_CheckExact(key) || PyUnicode_Compare(key, name) != 0))
+      return false;
     ++at;
   }
   return at == names.size();
@@ -64,7 +66,8 @@ bool TakeKeys(PyObject* dict, PyObject* except, std::vector<Ref>& names) {
   return true;
 }
 
-void TakeValues(PyObject* dict, PyObject* except, std::vector<Members>& columns, std::size_t first) {
+void TakeValues(PyObject* dict, PyObject* except, std::vector<Members>& columns,
+                std::size_t first) {
   PyObject* key = nullptr;
   PyObject* value = nullptr;
   for (Py_ssize_t position = 0; PyDict_Next(dict, &position, &key, &value) != 0;) {
@@ -97,16 +100,22 @@ class Encoder {
       return true;
     }
     switch (kind) {
-      case ClassKind::kList: return List(value, depth, holders);
-      case ClassKind::kDict: return Dict(value, depth, holders);
-      case ClassKind::kSet: Number(value, holders); return Set(value);
+      case ClassKind::kList:
+        return List(value, depth, holders);
+      case ClassKind::kDict:
+        return Dict(value, depth, holders);
+      case ClassKind::kSet:
+        Number(value, holders);
+        return Set(value);
       case ClassKind::kModel: {
         Members one;
         one.push_back(Ref::Borrow(value));
         return Rows(one, depth, /*flags=*/0, holders + 1);
       }
-      case ClassKind::kQuerySet: return QuerySet(value, depth, holders);
-      default: return false;
+      case ClassKind::kQuerySet:
+        return QuerySet(value, depth, holders);
+      default:
+        return false;
     }
   }
 
@@ -168,8 +177,8 @@ class Encoder {
     return true;
   }
 
-  // Whether a member of a set, or a key, is of plain values alone: others might hash by what they do not yet
-  // have when the decoder makes them.
+  // Whether a member of a set, or a key, is of plain values alone: others might hash by what they
+  // do not yet have when the decoder makes them.
   bool Hashable(PyObject* value) {
     if (ScalarOf(value) != Scalar::kNo) return true;
     if (PyFrozenSet_CheckExact(value)) return true;  // Set checks its members
@@ -197,11 +206,14 @@ class Encoder {
   bool QuerySet(PyObject* value, std::size_t depth, Py_ssize_t holders) {
     if (++query_sets_ > kMaxQuerySets) return false;
     Number(value, holders);
-    const Ref query = Ref::Steal(PyObject_GetAttrString(value, "query"));  // applies a deferred filter
-    const Ref fetched = query ? Ref::Steal(PyObject_CallMethod(value, "_fetch_all", nullptr)) : Ref();
+    const Ref query =
+        Ref::Steal(PyObject_GetAttrString(value, "query"));  // applies a deferred filter
+    const Ref fetched =
+        query ? Ref::Steal(PyObject_CallMethod(value, "_fetch_all", nullptr)) : Ref();
     const Ref dict = fetched ? Ref::Steal(PyObject_GenericGetDict(value, nullptr)) : Ref();
     if (!dict) return false;
-    const Ref results = Ref::Borrow(PyDict_GetItemWithError(dict.get(), AttributeNames().result_cache));
+    const Ref results =
+        Ref::Borrow(PyDict_GetItemWithError(dict.get(), AttributeNames().result_cache));
     if (!results || !PyList_CheckExact(results.get())) return false;
     const Ref shell = Shell(value, dict.get());
     const std::optional<Payload> dumped = shell ? CallDumps(shell.get()) : std::nullopt;
@@ -249,7 +261,8 @@ class Encoder {
     if (!TakeKeys(members[0].get(), nullptr, layout.fields)) return false;
     layout.columns.resize(layout.fields.size());
     for (const Ref& member : members) {
-      if (!PyDict_CheckExact(member.get()) || !SameKeys(member.get(), layout.fields, nullptr)) return false;
+      if (!PyDict_CheckExact(member.get()) || !SameKeys(member.get(), layout.fields, nullptr))
+        return false;
       TakeValues(member.get(), nullptr, layout.columns, 0);
     }
     return true;
@@ -332,7 +345,8 @@ class Encoder {
     return Block(members, layout, /*dicts=*/false, depth, holders);
   }
 
-  bool Block(const Members& members, Layout& layout, bool dicts, std::size_t depth, Py_ssize_t holders) {
+  bool Block(const Members& members, Layout& layout, bool dicts, std::size_t depth,
+             Py_ssize_t holders) {
     std::vector<Ref> owners;
     codec::RowsHeader header;
     header.flags = layout.flags;
@@ -364,9 +378,12 @@ class Encoder {
   bool Column(const Members& values, std::size_t depth) {
     if (!writer_.ok()) return false;
     switch (columns_.Write(writer_, values)) {
-      case ColumnWriter::Outcome::kWritten: return true;
-      case ColumnWriter::Outcome::kFailed: return false;
-      case ColumnWriter::Outcome::kMixed: break;
+      case ColumnWriter::Outcome::kWritten:
+        return true;
+      case ColumnWriter::Outcome::kFailed:
+        return false;
+      case ColumnWriter::Outcome::kMixed:
+        break;
     }
     Members present;
     std::vector<std::uint8_t> nulls(values.size());

@@ -17,11 +17,14 @@ void AddErrors(nb::module_& module) {
 void Raise(const Status& status) {
   PyObject* kind = PyExc_ValueError;
   switch (status.code()) {
-    case Code::kUnavailable: kind = store_unavailable; break;
+    case Code::kUnavailable:
+      kind = store_unavailable;
+      break;
     case Code::kOk:
     case Code::kTooLarge:
     case Code::kCorrupt:
-    case Code::kInvalidArgument: break;
+    case Code::kInvalidArgument:
+      break;
   }
   PyErr_SetString(kind, status.message().c_str());
   nb::raise_python_error();

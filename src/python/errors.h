@@ -12,8 +12,8 @@ namespace nb = nanobind;
 // Adds StoreUnavailable to the module.
 void AddErrors(nb::module_& module);
 
-// Throws the exception of a status that is not ok: ValueError for the caller's mistake, StoreUnavailable
-// where the store could not be asked.
+// Throws the exception of a status that is not ok: ValueError for the caller's mistake,
+// StoreUnavailable where the store could not be asked.
 [[noreturn]] void Raise(const Status& status);
 
 // The value, or Raise.

@@ -68,7 +68,8 @@ nb::bytes EncodeText(nb::handle value) {
   Renderer renderer(text, nullptr);
   if (!renderer.Scalar(value.ptr())) {
     if (PyErr_Occurred() != nullptr) nb::raise_python_error();
-    PyErr_Format(PyExc_TypeError, "a plain value is needed, not %.200s", Py_TYPE(value.ptr())->tp_name);
+    PyErr_Format(PyExc_TypeError, "a plain value is needed, not %.200s",
+                 Py_TYPE(value.ptr())->tp_name);
     nb::raise_python_error();
   }
   return ToBytes(text);
@@ -83,7 +84,8 @@ void AddFunctions(nb::module_& module) {
   module.def("decode", &Decode, nb::arg("payload"), nb::arg("codec"));
   module.def("encode_entry", &EncodeEnvelope, nb::arg("secret"), nb::arg("key"), nb::arg("payload"),
              nb::arg("codec"));
-  module.def("decode_entry", &DecodeEnvelope, nb::arg("secret"), nb::arg("key"), nb::arg("envelope"));
+  module.def("decode_entry", &DecodeEnvelope, nb::arg("secret"), nb::arg("key"),
+             nb::arg("envelope"));
   module.def("encode_text", &EncodeText, nb::arg("value").none());
 }
 

@@ -31,7 +31,8 @@ GilRelease::~GilRelease() noexcept(false) {
   if (Finalizing()) SleepForEver();
   try {
     PyEval_RestoreThread(state_);
-  } catch (...) {  // The forced unwinding of pthread_exit; leaving this block would abort the process.
+  } catch (
+      ...) {  // The forced unwinding of pthread_exit; leaving this block would abort the process.
     SleepForEver();
   }
 }

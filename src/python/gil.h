@@ -1,5 +1,5 @@
-// The GIL line. Python's lock is given away here and nowhere else, around I/O and waiting on plain C++
-// values; and Python objects that the core drops wait here for a thread that holds the lock.
+// The GIL line. Python's lock is given away here and nowhere else, around I/O and waiting on plain
+// C++ values; and Python objects that the core drops wait here for a thread that holds the lock.
 #pragma once
 
 #include <Python.h>
@@ -15,8 +15,9 @@ namespace smartcache::binding {
 // Called by atexit. What is dropped from then on is leaked to the operating system.
 void MarkInterpreterGone();
 
-// Gives the GIL away for its lifetime. A daemon thread that comes back to a finalizing interpreter sleeps
-// for ever here: CPython would end it by unwinding, which C++ frames on its stack answer with abort().
+// Gives the GIL away for its lifetime. A daemon thread that comes back to a finalizing interpreter
+// sleeps for ever here: CPython would end it by unwinding, which C++ frames on its stack answer
+// with abort().
 class GilRelease {
  public:
   GilRelease() : state_(PyEval_SaveThread()) {}
@@ -35,7 +36,8 @@ auto WithoutGil(Call&& call) {
   return std::forward<Call>(call)();
 }
 
-// Takes the GIL on any thread, whether it holds it or not. False if there is no interpreter any more.
+// Takes the GIL on any thread, whether it holds it or not. False if there is no interpreter any
+// more.
 class GilHold {
  public:
   GilHold() : held_(!InterpreterGone()) {
@@ -64,14 +66,16 @@ class Owner {
   Owner* next_ = nullptr;
 };
 
-// Hands `owner` to the next thread that drains. Lock-free, so that a fork never finds it locked; needs no GIL.
+// Hands `owner` to the next thread that drains. Lock-free, so that a fork never finds it locked;
+// needs no GIL.
 void DropLater(std::unique_ptr<Owner> owner);
 
 extern std::atomic<Owner*> dropped;
 void DrainNow();
 // Destroys what was dropped. With the GIL held, and not where user code must not run.
 inline void DrainDropped() {
-  if (dropped.load(std::memory_order_relaxed) != nullptr) [[unlikely]] DrainNow();
+  if (dropped.load(std::memory_order_relaxed) != nullptr) [[unlikely]]
+    DrainNow();
 }
 
 }  // namespace smartcache::binding

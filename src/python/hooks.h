@@ -1,5 +1,5 @@
-// What the package lends to the binding at configure, and the state of the process that every call looks
-// at. Guarded by the GIL.
+// What the package lends to the binding at configure, and the state of the process that every call
+// looks at. Guarded by the GIL.
 #pragma once
 
 #include <Python.h>
@@ -22,7 +22,7 @@ struct Process {
   Cache* cache = nullptr;  // null before configure and after close; owned by the CacheHandle in use
   bool keeps_local = false;  // L1 has room at all
   bool enabled = true;
-  long contexts = 0;         // in which calls must not be answered without asking Python
+  long contexts = 0;  // in which calls must not be answered without asking Python
   // Whether a call may be answered from L1 without asking Python.
   [[nodiscard]] bool answers() const { return cache != nullptr && enabled && contexts <= 0; }
 };

@@ -1,4 +1,5 @@
-// djsmartcache._core: the one place where the cache meets Python. See python/djsmartcache/_core.pyi.
+// djsmartcache._core: the one place where the cache meets Python. See
+// python/djsmartcache/_core.pyi.
 #include <nanobind/nanobind.h>
 
 #include "python/answers.h"

@@ -19,10 +19,12 @@ std::optional<Payload> CallDumps(PyObject* value) {
   unsigned char codec = 0;
   if (PyTuple_Check(reply.get()) == 0 ||
       PyArg_ParseTuple(reply.get(), "Sb;dumps must return (bytes, codec)", &bytes, &codec) == 0) {
-    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_TypeError, "dumps must return (bytes, codec)");
+    if (PyErr_Occurred() == nullptr)
+      PyErr_SetString(PyExc_TypeError, "dumps must return (bytes, codec)");
     return std::nullopt;
   }
-  return Payload{{PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))}, codec};
+  return Payload{{PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))},
+                 codec};
 }
 
 PyObject* CallLoads(std::string_view payload, std::uint8_t codec) {
@@ -31,8 +33,8 @@ PyObject* CallLoads(std::string_view payload, std::uint8_t codec) {
     return nullptr;
   }
   const Ref loads = Ref::Borrow(hooks.loads);
-  const Ref bytes =
-      Ref::Steal(PyBytes_FromStringAndSize(payload.data(), static_cast<Py_ssize_t>(payload.size())));
+  const Ref bytes = Ref::Steal(
+      PyBytes_FromStringAndSize(payload.data(), static_cast<Py_ssize_t>(payload.size())));
   const Ref number = Ref::Steal(PyLong_FromLong(codec));
   if (!bytes || !number) return nullptr;
   PyObject* arguments[] = {bytes.get(), number.get()};
@@ -49,9 +51,10 @@ std::optional<Payload> EncodeValue(PyObject* value) {
 
 PyObject* DecodeValue(std::string_view payload, std::uint8_t codec) {
   PyObject* value = codec == static_cast<std::uint8_t>(Codec::kNative) ? DecodeNative(payload)
-                                                                     : CallLoads(payload, codec);
+                                                                       : CallLoads(payload, codec);
   if (value != nullptr || PyErr_Occurred() == nullptr) return value;
-  // Classes may raise anything while they are rebuilt. Being interrupted is no property of the payload.
+  // Classes may raise anything while they are rebuilt. Being interrupted is no property of the
+  // payload.
   if (PyErr_ExceptionMatches(PyExc_Exception) == 0) PyErr_WriteUnraisable(nullptr);
   PyErr_Clear();
   return nullptr;

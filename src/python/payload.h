@@ -1,5 +1,6 @@
-// Python values as payload bytes: the native codec for plain values, instances and querysets, the package's
-// `dumps` for a value with anything else in it. All calls need the GIL and may run user code.
+// Python values as payload bytes: the native codec for plain values, instances and querysets, the
+// package's `dumps` for a value with anything else in it. All calls need the GIL and may run user
+// code.
 #pragma once
 
 #include <Python.h>
@@ -19,8 +20,8 @@ struct Payload {
 // Nullopt with an exception: what dumps raised for a value that cannot be stored.
 [[nodiscard]] std::optional<Payload> EncodeValue(PyObject* value);
 
-// New reference. Null, without an exception: the bytes are damaged, or of classes that are gone or have
-// changed; that is a miss.
+// New reference. Null, without an exception: the bytes are damaged, or of classes that are gone or
+// have changed; that is a miss.
 [[nodiscard]] PyObject* DecodeValue(std::string_view payload, std::uint8_t codec);
 
 // The native codec alone. Encoding: nullopt without an exception for a value it does not cover.

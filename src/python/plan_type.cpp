@@ -34,9 +34,11 @@ KeyField FieldOf(const PlanParts& parts, nb::handle field) {
   made.argument = IndexOf(parts, field[0]);
   for (const nb::handle step : field[1]) {
     const std::string kind = nb::cast<std::string>(step[0]);
-    if (kind != "attr" && kind != "item") throw nb::value_error("a step is ('attr', name) or ('item', key)");
+    if (kind != "attr" && kind != "item")
+      throw nb::value_error("a step is ('attr', name) or ('item', key)");
     const nb::object name = step[1];
-    made.path.push_back({kind == "item", kind == "attr" ? Interned(name) : Ref::Borrow(name.ptr())});
+    made.path.push_back(
+        {kind == "item", kind == "attr" ? Interned(name) : Ref::Borrow(name.ptr())});
   }
   return made;
 }
@@ -56,8 +58,8 @@ void TakeTemplate(PlanParts& parts, nb::handle pieces) {
 }
 
 void Init(KeyPlan* self, nb::handle parameters, std::size_t positional, nb::handle keyword_only,
-          nb::handle varargs, nb::handle varkw, nb::dict defaults, bool skip_first, std::string literal,
-          nb::handle pieces, nb::object identify) {
+          nb::handle varargs, nb::handle varkw, nb::dict defaults, bool skip_first,
+          std::string literal, nb::handle pieces, nb::object identify) {
   PlanParts parts;
   for (const nb::handle name : parameters) parts.names.push_back(Interned(name));
   parts.by_position = parts.names.size();
@@ -113,11 +115,13 @@ PyType_Slot slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(Traverse)},
 void AddKeyPlan(nb::module_& module) {
   nb::class_<KeyPlan>(module, "KeyPlan", nb::type_slots(slots))
       .def("__init__", &Init, nb::arg("parameters"), nb::kw_only(), nb::arg("positional"),
-           nb::arg("keyword_only"), nb::arg("varargs").none(), nb::arg("varkw").none(), nb::arg("defaults"),
-           nb::arg("skip_first"), nb::arg("literal"), nb::arg("template").none(), nb::arg("identify"))
+           nb::arg("keyword_only"), nb::arg("varargs").none(), nb::arg("varkw").none(),
+           nb::arg("defaults"), nb::arg("skip_first"), nb::arg("literal"),
+           nb::arg("template").none(), nb::arg("identify"))
       .def("key", &Key, nb::arg("args"), nb::arg("kwargs"));
   plan_of = [](PyObject* object) -> const KeyPlan* {
-    if (nb::isinstance<KeyPlan>(object) && nb::inst_ready(object)) return nb::inst_ptr<KeyPlan>(object);
+    if (nb::isinstance<KeyPlan>(object) && nb::inst_ready(object))
+      return nb::inst_ptr<KeyPlan>(object);
     PyErr_Format(PyExc_TypeError, "plan must be a KeyPlan, not %.200s", Py_TYPE(object)->tp_name);
     return nullptr;
   };

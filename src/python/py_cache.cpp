@@ -72,8 +72,8 @@ class PyCache {
     return Miss();
   }
 
-  std::unique_ptr<PyAnswer> Find(nb::handle key, std::uint64_t identity, std::uint64_t owner, bool lock,
-                                 bool wait, bool nested, bool stale) const {
+  std::unique_ptr<PyAnswer> Find(nb::handle key, std::uint64_t identity, std::uint64_t owner,
+                                 bool lock, bool wait, bool nested, bool stale) const {
     DrainDropped();
     const std::string text = TextOfKey(key);
     FindOptions options;
@@ -121,7 +121,8 @@ class PyCache {
     const auto wanted = nb::cast<std::vector<Tag>>(tags);
     std::vector<SchemeRequest> requests;
     for (const nb::handle scheme : schemes) {
-      requests.push_back({nb::cast<Tag>(scheme[0]), nb::cast<Tag>(scheme[1]), nb::cast<std::string>(scheme[2])});
+      requests.push_back(
+          {nb::cast<Tag>(scheme[0]), nb::cast<Tag>(scheme[1]), nb::cast<std::string>(scheme[2])});
     }
     const auto tokens = WithoutGil([&] { return cache_->Take(wanted, requests); });
     return tokens ? nb::cast(*tokens) : nb::none();
@@ -137,7 +138,8 @@ class PyCache {
     const auto bumped = nb::cast<std::vector<Tag>>(tags);
     std::vector<SchemeKnowledge> known;
     for (const nb::handle scheme : schemes) {
-      known.push_back({nb::cast<Tag>(scheme[0]), nb::cast<Tag>(scheme[1]), nb::cast<std::uint64_t>(scheme[2])});
+      known.push_back(
+          {nb::cast<Tag>(scheme[0]), nb::cast<Tag>(scheme[1]), nb::cast<std::uint64_t>(scheme[2])});
     }
     const auto reply = WithoutGil([&] { return cache_->Bump(bumped, known); });
     if (!reply) return nb::none();
@@ -206,9 +208,15 @@ class PyCache {
     return counts;
   }
 
-  std::string Describe() const { return WithoutGil([&] { return cache_->Describe(); }); }
-  bool Trusted() const { return WithoutGil([&] { return cache_->trusted(); }); }
-  bool Available() const { return WithoutGil([&] { return cache_->available(); }); }
+  std::string Describe() const {
+    return WithoutGil([&] { return cache_->Describe(); });
+  }
+  bool Trusted() const {
+    return WithoutGil([&] { return cache_->trusted(); });
+  }
+  bool Available() const {
+    return WithoutGil([&] { return cache_->available(); });
+  }
 
  private:
   std::shared_ptr<Cache> cache_;
@@ -227,17 +235,20 @@ nb::object Configure(nb::kwargs settings) {
   // Opened before the old one is closed where that is possible, so that a bad URL changes nothing.
   std::optional<RedisParts> redis;
   if (wanted.url) {
-    redis = ValueOf(WithoutGil([&] { return OpenRedis(*wanted.url, wanted.options, Clock::System()); }));
+    redis = ValueOf(
+        WithoutGil([&] { return OpenRedis(*wanted.url, wanted.options, Clock::System()); }));
   }
   CloseCache();
   RedisParts parts;
   if (redis) {
     parts = *std::move(redis);
   } else {
-    parts.store = ValueOf(WithoutGil([&] { return OpenLmdbStore(wanted.options, Clock::System()); }));
+    parts.store =
+        ValueOf(WithoutGil([&] { return OpenLmdbStore(wanted.options, Clock::System()); }));
   }
-  std::shared_ptr<Cache> made = WithoutGil(
-      [&] { return Cache::Make(wanted.options, std::move(parts.store), std::move(parts.backplane)); });
+  std::shared_ptr<Cache> made = WithoutGil([&] {
+    return Cache::Make(wanted.options, std::move(parts.store), std::move(parts.backplane));
+  });
   Replace(hooks.dumps, wanted.dumps);
   Replace(hooks.loads, wanted.loads);
   Replace(hooks.model_of, wanted.model_of);
@@ -266,8 +277,8 @@ void AddCache(nb::module_& module) {
   nb::class_<PyCache>(module, "Cache")
       .def("peek", &PyCache::Peek, nb::arg("key"), nb::arg("identity") = 0)
       .def("find", &PyCache::Find, nb::arg("key"), nb::kw_only(), nb::arg("identity") = 0,
-           nb::arg("owner") = 0, nb::arg("lock") = true, nb::arg("wait") = true, nb::arg("nested") = false,
-           nb::arg("stale") = false)
+           nb::arg("owner") = 0, nb::arg("lock") = true, nb::arg("wait") = true,
+           nb::arg("nested") = false, nb::arg("stale") = false)
       .def("get", &PyCache::Get, nb::arg("key"), nb::arg("identity") = 0)
       .def("get_answer", &PyCache::GetAnswer, nb::arg("key"), nb::arg("identity") = 0)
       .def("get_many", &PyCache::GetMany, nb::arg("keys"))
@@ -280,7 +291,8 @@ void AddCache(nb::module_& module) {
       .def("delete", &PyCache::Delete, nb::arg("keys"))
       .def("touch", &PyCache::Touch, nb::arg("key"), nb::arg("ttl").none())
       .def("clear", &PyCache::Clear)
-      .def("try_user_lock", &PyCache::TryUserLock, nb::arg("name"), nb::arg("owner"), nb::arg("lease"))
+      .def("try_user_lock", &PyCache::TryUserLock, nb::arg("name"), nb::arg("owner"),
+           nb::arg("lease"))
       .def("user_unlock", &PyCache::UserUnlock, nb::arg("name"), nb::arg("owner"))
       .def("stats", &PyCache::Statistics)
       .def("describe", &PyCache::Describe)

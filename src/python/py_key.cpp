@@ -90,7 +90,8 @@ bool KeyPlan::Render(const Call& call, std::string& key, std::uint64_t& identity
   }
   const std::size_t start = key.size();
   Renderer renderer(key, parts_.identify.get());
-  if (!(parts_.automatic ? RenderAutomatic(bound, renderer) : RenderTemplate(bound, renderer))) return false;
+  if (!(parts_.automatic ? RenderAutomatic(bound, renderer) : RenderTemplate(bound, renderer)))
+    return false;
   identity = renderer.identity();
   if (key.size() - start > kMaxKeyBytes) [[unlikely]] {
     std::string own = key.substr(start);
@@ -111,7 +112,8 @@ bool KeyPlan::Bind(const Call& call, Bound& bound) const {
   }
   const Py_ssize_t named = call.named();
   for (Py_ssize_t i = 0; i < named; ++i) {
-    if (!BindName(PyTuple_GET_ITEM(call.names, i), call.args[given + static_cast<std::size_t>(i)], bound)) {
+    if (!BindName(PyTuple_GET_ITEM(call.names, i), call.args[given + static_cast<std::size_t>(i)],
+                  bound)) {
       return false;
     }
   }
@@ -133,7 +135,8 @@ bool KeyPlan::BindName(PyObject* name, PyObject* value, Bound& bound) const {
       break;
     }
   }
-  if (found == parts_.parameters && (PyUnicode_CHECK_INTERNED(name) == 0 || !PyUnicode_CheckExact(name))) {
+  if (found == parts_.parameters &&
+      (PyUnicode_CHECK_INTERNED(name) == 0 || !PyUnicode_CheckExact(name))) {
     for (std::size_t i = first; i < parts_.parameters; ++i) {
       if (PyUnicode_Compare(parts_.names[i].get(), name) == 0) {
         found = i;

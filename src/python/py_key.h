@@ -1,5 +1,5 @@
-// How the arguments of a call become a key. A plan is compiled once, at decoration; a call binds its
-// arguments by position and interned name and renders them into one buffer. Needs the GIL.
+// How the arguments of a call become a key. A plan is compiled once, at decoration; a call binds
+// its arguments by position and interned name and renders them into one buffer. Needs the GIL.
 #pragma once
 
 #include <Python.h>
@@ -52,16 +52,17 @@ struct KeyField {
 
 // What a KeyPlan is made of.
 struct PlanParts {
-  std::vector<Ref> names;  // interned: positional or keyword, then keyword-only, then *varargs, **varkw if any
+  std::vector<Ref>
+      names;  // interned: positional or keyword, then keyword-only, then *varargs, **varkw if any
   std::size_t positional_only = 0;
-  std::size_t by_position = 0;   // of `names`, those that can be given so
-  std::size_t parameters = 0;    // of `names`, without *varargs and **varkw
+  std::size_t by_position = 0;  // of `names`, those that can be given so
+  std::size_t parameters = 0;   // of `names`, without *varargs and **varkw
   bool varargs = false;
   bool varkw = false;
-  std::vector<Ref> defaults;     // one for each parameter, none where there is none
+  std::vector<Ref> defaults;  // one for each parameter, none where there is none
   bool skip_first = false;
   std::string literal;
-  bool automatic = true;  // no template
+  bool automatic = true;              // no template
   std::vector<std::string> literals;  // one more than fields
   std::vector<KeyField> fields;
   Ref identify;
@@ -72,8 +73,8 @@ class Renderer;
 class KeyPlan {
  public:
   explicit KeyPlan(PlanParts parts);
-  // Appends the key of `call` to `key`. False with an exception: TypeError as the function itself would raise
-  // for wrong arguments, or what identify, an attribute or an item raised.
+  // Appends the key of `call` to `key`. False with an exception: TypeError as the function itself
+  // would raise for wrong arguments, or what identify, an attribute or an item raised.
   [[nodiscard]] bool Render(const Call& call, std::string& key, std::uint64_t& identity) const;
   [[nodiscard]] const PlanParts& parts() const { return parts_; }
   int Visit(visitproc visit, void* arg) const;
@@ -90,8 +91,9 @@ class KeyPlan {
 
   PlanParts parts_;
   KeyTemplate template_;
-  std::vector<std::string> labels_;  // automatic: what stands before each argument, "(user_id=" or ",b="
-  std::vector<bool> in_fields_;      // arguments whose own value a field renders
+  std::vector<std::string>
+      labels_;  // automatic: what stands before each argument, "(user_id=" or ",b="
+  std::vector<bool> in_fields_;  // arguments whose own value a field renders
 };
 
 }  // namespace smartcache::binding

@@ -2,7 +2,8 @@
 
 namespace smartcache::binding {
 
-std::unique_ptr<PyValue> PyValue::Make(PyObject* value, std::string_view payload, std::uint8_t codec) {
+std::unique_ptr<PyValue> PyValue::Make(PyObject* value, std::string_view payload,
+                                       std::uint8_t codec) {
   auto made = std::make_unique<PyValue>();
   made->blueprint_ = Blueprint::Draw(value);
   if (made->blueprint_ == nullptr) {

@@ -1,4 +1,5 @@
-// What L1 holds for a Python value: a blueprint of private copies, or, of what has none, its payload.
+// What L1 holds for a Python value: a blueprint of private copies, or, of what has none, its
+// payload.
 #pragma once
 
 #include <Python.h>
@@ -15,11 +16,14 @@ namespace smartcache::binding {
 
 class PyValue final : public Value {
  public:
-  // `payload` is the encoded `value`, copied only where it is needed. Needs the GIL; leaves no exception.
-  static std::unique_ptr<PyValue> Make(PyObject* value, std::string_view payload, std::uint8_t codec);
+  // `payload` is the encoded `value`, copied only where it is needed. Needs the GIL; leaves no
+  // exception.
+  static std::unique_ptr<PyValue> Make(PyObject* value, std::string_view payload,
+                                       std::uint8_t codec);
   ~PyValue() override { DropLater(std::move(blueprint_)); }
 
-  // A private copy, new reference. Null without an exception: the payload cannot be decoded (any more).
+  // A private copy, new reference. Null without an exception: the payload cannot be decoded (any
+  // more).
   [[nodiscard]] PyObject* Copy() const {
     return blueprint_ != nullptr ? blueprint_->Build() : DecodeValue(payload_, codec_);
   }

@@ -8,8 +8,7 @@ namespace {
 PyTypeObject* type = nullptr;
 
 struct Object {
-  PyObject_HEAD
-  PyObject* value;  // null once it has been handed out
+  PyObject_HEAD PyObject* value;  // null once it has been handed out
 };
 Object* Of(PyObject* self) { return reinterpret_cast<Object*>(self); }
 
@@ -20,7 +19,8 @@ PySendResult Send(PyObject* self, PyObject*, PyObject** result) {
   return PYGEN_ERROR;
 }
 
-// StopIteration with the value, whatever its type: an exception, or a tuple, must not be unpacked into it.
+// StopIteration with the value, whatever its type: an exception, or a tuple, must not be unpacked
+// into it.
 void RaiseStop(PyObject* value) {
   PyObject* stop = PyObject_CallOneArg(PyExc_StopIteration, value);
   if (stop != nullptr) PyErr_SetObject(PyExc_StopIteration, stop);
@@ -91,7 +91,8 @@ PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(Dealloc)},
                        {0, nullptr}};
 
 PyType_Spec spec = {"djsmartcache._core.ReadyValue", sizeof(Object), 0,
-                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                    slots};
 
 }  // namespace
 

@@ -71,7 +71,8 @@ bool Renderer::Scalar(PyObject* value) {
   } else if (type != &PyBytes_Type) {
     return false;
   } else {
-    AppendBytes(out_, {PyBytes_AS_STRING(value), static_cast<std::size_t>(PyBytes_GET_SIZE(value))});
+    AppendBytes(out_,
+                {PyBytes_AS_STRING(value), static_cast<std::size_t>(PyBytes_GET_SIZE(value))});
   }
   return true;
 }
@@ -135,8 +136,8 @@ bool Renderer::Set(PyObject* name, PyObject* value) {
   return Sorted(texts, PyFrozenSet_CheckExact(value) ? "f{|" : "{|", "|}");
 }
 
-bool Renderer::Sorted(std::vector<std::pair<std::string, std::uint64_t>>& texts, std::string_view open,
-                      std::string_view close) {
+bool Renderer::Sorted(std::vector<std::pair<std::string, std::uint64_t>>& texts,
+                      std::string_view open, std::string_view close) {
   std::sort(texts.begin(), texts.end());
   out_ += open;
   for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -158,7 +159,8 @@ bool Renderer::Identify(PyObject* name, PyObject* value) {
   const Ref reply = Ref::Steal(PyObject_Vectorcall(identify.get(), arguments, 2, nullptr));
   if (!reply) return false;
   if (!PyTuple_CheckExact(reply.get()) || PyTuple_GET_SIZE(reply.get()) != 2 ||
-      !PyBytes_Check(PyTuple_GET_ITEM(reply.get(), 0)) || !PyLong_Check(PyTuple_GET_ITEM(reply.get(), 1))) {
+      !PyBytes_Check(PyTuple_GET_ITEM(reply.get(), 0)) ||
+      !PyLong_Check(PyTuple_GET_ITEM(reply.get(), 1))) {
     PyErr_SetString(PyExc_TypeError, "identify must return (bytes, int)");
     return false;
   }

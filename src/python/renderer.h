@@ -1,5 +1,6 @@
-// Renders Python values into a key: plain ones and plain containers of them here, others by the package's
-// identify. Needs the GIL; runs user code in identify, so what is being walked is held and not trusted to stay.
+// Renders Python values into a key: plain ones and plain containers of them here, others by the
+// package's identify. Needs the GIL; runs user code in identify, so what is being walked is held
+// and not trusted to stay.
 #pragma once
 
 #include <Python.h>
@@ -20,11 +21,12 @@ class Renderer {
 
   // Appends the text of `value`, an argument called `name`. False with an exception.
   [[nodiscard]] bool Value(PyObject* name, PyObject* value);
-  // Appends nothing: takes account of the model instances in an argument of which the key shows nothing or a part,
-  // for they may be older than the database.
+  // Appends nothing: takes account of the model instances in an argument of which the key shows
+  // nothing or a part, for they may be older than the database.
   [[nodiscard]] bool Account(PyObject* name, PyObject* value);
 
-  // Appends the text of None, bool, int, float, str or bytes; false, without an exception, for others.
+  // Appends the text of None, bool, int, float, str or bytes; false, without an exception, for
+  // others.
   [[nodiscard]] bool Scalar(PyObject* value);
 
  private:

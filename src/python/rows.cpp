@@ -12,7 +12,8 @@ namespace {
 // Appends "attname:FieldClass;" of each concrete field.
 bool AppendShape(PyTypeObject* model, std::string& shape) {
   const Ref meta = Ref::Steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(model), "_meta"));
-  const Ref fields = meta ? Ref::Steal(PyObject_GetAttrString(meta.get(), "concrete_fields")) : Ref();
+  const Ref fields =
+      meta ? Ref::Steal(PyObject_GetAttrString(meta.get(), "concrete_fields")) : Ref();
   const Ref list = fields ? Ref::Steal(PySequence_Tuple(fields.get())) : Ref();
   if (!list) return false;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(list.get()); ++i) {
@@ -37,7 +38,8 @@ Ref RowsLabel(PyTypeObject* model) {
     char hash[18];
     PyOS_snprintf(hash, sizeof hash, "#%016llx", static_cast<unsigned long long>(Hash64(shape)));
     label += hash;
-    Ref text = Ref::Steal(PyUnicode_FromStringAndSize(label.data(), static_cast<Py_ssize_t>(label.size())));
+    Ref text = Ref::Steal(
+        PyUnicode_FromStringAndSize(label.data(), static_cast<Py_ssize_t>(label.size())));
     known.rows_label = std::move(text);
   }
   return known.rows_label;
@@ -47,7 +49,8 @@ Ref ModelOfLabel(const std::string& label) {
   const std::size_t hash = label.rfind('#');
   if (hash == std::string::npos || hooks.model_of == nullptr) return {};
   const Ref model_of = Ref::Borrow(hooks.model_of);
-  const Ref name = Ref::Steal(PyUnicode_FromStringAndSize(label.data(), static_cast<Py_ssize_t>(hash)));
+  const Ref name =
+      Ref::Steal(PyUnicode_FromStringAndSize(label.data(), static_cast<Py_ssize_t>(hash)));
   Ref model = name ? Ref::Steal(PyObject_CallOneArg(model_of.get(), name.get())) : Ref();
   if (!model || !PyType_Check(model.get())) {
     PyErr_Clear();
@@ -61,11 +64,14 @@ Ref ModelOfLabel(const std::string& label) {
 }
 
 const Names& AttributeNames() {
-  static const Names names = {
-      PyUnicode_InternFromString("_state"), PyUnicode_InternFromString("fields_cache"),
-      PyUnicode_InternFromString("db"),     PyUnicode_InternFromString("adding"),
-      PyUnicode_InternFromString("fetch_mode"), PyUnicode_InternFromString("peers"),
-      PyUnicode_InternFromString("_result_cache"), PyUnicode_InternFromString("__dict__")};
+  static const Names names = {PyUnicode_InternFromString("_state"),
+                              PyUnicode_InternFromString("fields_cache"),
+                              PyUnicode_InternFromString("db"),
+                              PyUnicode_InternFromString("adding"),
+                              PyUnicode_InternFromString("fetch_mode"),
+                              PyUnicode_InternFromString("peers"),
+                              PyUnicode_InternFromString("_result_cache"),
+                              PyUnicode_InternFromString("__dict__")};
   return names;
 }
 

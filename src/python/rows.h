@@ -1,5 +1,5 @@
-// How instances lie in a rows block (entry/codec): what the encoder and the decoder must agree about.
-// Needs the GIL.
+// How instances lie in a rows block (entry/codec): what the encoder and the decoder must agree
+// about. Needs the GIL.
 #pragma once
 
 #include <Python.h>
@@ -12,23 +12,24 @@
 namespace smartcache::binding {
 
 // RowsHeader::flags.
-inline constexpr std::uint8_t kRowsAreList = 1;  // the block is a list; else it has one row, which is the value
-inline constexpr std::uint8_t kRowsAdding = 2;   // _state.adding
-inline constexpr unsigned kFetchModeShift = 2;   // two bits: index into kFetchModes
+inline constexpr std::uint8_t kRowsAreList =
+    1;  // the block is a list; else it has one row, which is the value
+inline constexpr std::uint8_t kRowsAdding = 2;  // _state.adding
+inline constexpr unsigned kFetchModeShift = 2;  // two bits: index into kFetchModes
 inline constexpr const char* kFetchModes[] = {nullptr, "FETCH_ONE", "FETCH_PEERS", "FETCH_RAISE"};
 
 // Tags of tagged values.
 inline constexpr std::uint8_t kTagQuerySet = 1;  // (codec, shell, rows): see encoder.cpp
 
-// Label of a model class with a hash of its concrete fields: instances of a class that has changed since are
-// undecodable. Null with an exception if it has none.
+// Label of a model class with a hash of its concrete fields: instances of a class that has changed
+// since are undecodable. Null with an exception if it has none.
 [[nodiscard]] Ref RowsLabel(PyTypeObject* model);
 // The class to which RowsLabel gives `label`; null if there is none any more.
 [[nodiscard]] Ref ModelOfLabel(const std::string& label);
 
 // Interned attribute names.
 struct Names {
-  PyObject* state;         // "_state"
+  PyObject* state;  // "_state"
   PyObject* fields_cache;
   PyObject* db;
   PyObject* adding;

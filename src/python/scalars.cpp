@@ -62,7 +62,8 @@ bool ReadZone(PyObject* zone, codec::Zone& out, Ref& owner) {
     PyObject* offset = PyTuple_GET_ITEM(parts.get(), 0);
     out.kind = ZoneKind::kOffset;
     out.offset_us = (PyDateTime_DELTA_GET_DAYS(offset) * kSecondsPerDay +
-                     PyDateTime_DELTA_GET_SECONDS(offset)) * kMicrosPerSecond +
+                     PyDateTime_DELTA_GET_SECONDS(offset)) *
+                        kMicrosPerSecond +
                     PyDateTime_DELTA_GET_MICROSECONDS(offset);
     return true;
   }
@@ -76,8 +77,10 @@ bool ReadZone(PyObject* zone, codec::Zone& out, Ref& owner) {
 
 PyObject* MakeZone(const codec::Zone& zone) {
   switch (zone.kind) {
-    case ZoneKind::kNaive: return Py_NewRef(Py_None);
-    case ZoneKind::kUtc: return Py_NewRef(PyDateTime_TimeZone_UTC);
+    case ZoneKind::kNaive:
+      return Py_NewRef(Py_None);
+    case ZoneKind::kUtc:
+      return Py_NewRef(PyDateTime_TimeZone_UTC);
     case ZoneKind::kOffset: {
       const Ref offset = Ref::Steal(MakeTimeDelta(zone.offset_us));
       return offset ? PyTimeZone_FromOffset(offset.get()) : nullptr;
@@ -147,7 +150,8 @@ std::int64_t ReadDays(PyObject* date) {
 
 bool ReadDateTime(PyObject* value, codec::DateTime& out, Ref& owner) {
   const std::int64_t seconds = PyDateTime_DATE_GET_HOUR(value) * 3600 +
-                               PyDateTime_DATE_GET_MINUTE(value) * 60 + PyDateTime_DATE_GET_SECOND(value);
+                               PyDateTime_DATE_GET_MINUTE(value) * 60 +
+                               PyDateTime_DATE_GET_SECOND(value);
   out.micros = ReadDays(value) * kMicrosPerDay + seconds * kMicrosPerSecond +
                PyDateTime_DATE_GET_MICROSECOND(value);
   out.fold = PyDateTime_DATE_GET_FOLD(value) != 0;
@@ -156,7 +160,8 @@ bool ReadDateTime(PyObject* value, codec::DateTime& out, Ref& owner) {
 
 bool ReadTime(PyObject* value, codec::Time& out, Ref& owner) {
   const std::int64_t seconds = PyDateTime_TIME_GET_HOUR(value) * 3600 +
-                               PyDateTime_TIME_GET_MINUTE(value) * 60 + PyDateTime_TIME_GET_SECOND(value);
+                               PyDateTime_TIME_GET_MINUTE(value) * 60 +
+                               PyDateTime_TIME_GET_SECOND(value);
   out.micros = seconds * kMicrosPerSecond + PyDateTime_TIME_GET_MICROSECOND(value);
   out.fold = PyDateTime_TIME_GET_FOLD(value) != 0;
   return ReadZone(PyDateTime_TIME_GET_TZINFO(value), out.zone, owner);
@@ -176,26 +181,38 @@ bool ReadUuid(PyObject* value, codec::Uuid& out) {
 
 bool WriteBigInt(codec::Writer& writer, PyObject* value) {
   const Ref magnitude = Ref::Steal(PyNumber_Absolute(value));
-  const Ref bits = magnitude ? Ref::Steal(PyObject_CallMethod(magnitude.get(), "bit_length", nullptr)) : Ref();
+  const Ref bits =
+      magnitude ? Ref::Steal(PyObject_CallMethod(magnitude.get(), "bit_length", nullptr)) : Ref();
   if (!bits) return false;
   const Py_ssize_t size = (PyLong_AsSsize_t(bits.get()) + 7) / 8;
-  const Ref bytes = Ref::Steal(PyObject_CallMethod(magnitude.get(), "to_bytes", "ns", size, "little"));
+  const Ref bytes =
+      Ref::Steal(PyObject_CallMethod(magnitude.get(), "to_bytes", "ns", size, "little"));
   const Ref zero = Ref::Steal(PyLong_FromLong(0));
   if (!bytes || !zero) return false;
   writer.WriteBigInt(PyObject_RichCompareBool(value, zero.get(), Py_LT) == 1,
-                {PyBytes_AS_STRING(bytes.get()), static_cast<std::size_t>(size)});
+                     {PyBytes_AS_STRING(bytes.get()), static_cast<std::size_t>(size)});
   return true;
 }
 
 bool WriteScalar(codec::Writer& writer, Scalar type, PyObject* value) {
   Ref owner;
   switch (type) {
-    case Scalar::kNo: return false;
-    case Scalar::kNone: writer.WriteNone(); return true;
-    case Scalar::kBool: writer.WriteBool(value == Py_True); return true;
-    case Scalar::kInt: writer.WriteInt(PyLong_AsLongLong(value)); return true;
-    case Scalar::kBigInt: return WriteBigInt(writer, value);
-    case Scalar::kFloat: writer.WriteFloat(PyFloat_AS_DOUBLE(value)); return true;
+    case Scalar::kNo:
+      return false;
+    case Scalar::kNone:
+      writer.WriteNone();
+      return true;
+    case Scalar::kBool:
+      writer.WriteBool(value == Py_True);
+      return true;
+    case Scalar::kInt:
+      writer.WriteInt(PyLong_AsLongLong(value));
+      return true;
+    case Scalar::kBigInt:
+      return WriteBigInt(writer, value);
+    case Scalar::kFloat:
+      writer.WriteFloat(PyFloat_AS_DOUBLE(value));
+      return true;
     case Scalar::kText: {
       std::string_view utf8;
       if (!TextOf(value, utf8, owner)) return false;
@@ -203,9 +220,12 @@ bool WriteScalar(codec::Writer& writer, Scalar type, PyObject* value) {
       return true;
     }
     case Scalar::kBytes:
-      writer.WriteBytes({PyBytes_AS_STRING(value), static_cast<std::size_t>(PyBytes_GET_SIZE(value))});
+      writer.WriteBytes(
+          {PyBytes_AS_STRING(value), static_cast<std::size_t>(PyBytes_GET_SIZE(value))});
       return true;
-    case Scalar::kDate: writer.WriteDate(ReadDays(value)); return true;
+    case Scalar::kDate:
+      writer.WriteDate(ReadDays(value));
+      return true;
     case Scalar::kDateTime: {
       codec::DateTime moment;
       if (!ReadDateTime(value, moment, owner)) return false;
@@ -218,7 +238,9 @@ bool WriteScalar(codec::Writer& writer, Scalar type, PyObject* value) {
       writer.WriteTime(time);
       return true;
     }
-    case Scalar::kTimeDelta: writer.WriteTimeDelta(ReadTimeDelta(value)); return true;
+    case Scalar::kTimeDelta:
+      writer.WriteTimeDelta(ReadTimeDelta(value));
+      return true;
     case Scalar::kDecimal: {
       const Ref text = Ref::Steal(PyObject_Str(value));
       std::string_view utf8;
@@ -254,8 +276,9 @@ PyObject* MakeDateTime(const codec::DateTime& value) {
   const codec::Civil civil = codec::CivilFromDays(split.days);
   const Clock clock = ClockOf(split.micros);
   return PyDateTimeAPI->DateTime_FromDateAndTimeAndFold(
-      civil.year, static_cast<int>(civil.month), static_cast<int>(civil.day), clock.hour, clock.minute,
-      clock.second, clock.micro, zone.get(), value.fold ? 1 : 0, PyDateTimeAPI->DateTimeType);
+      civil.year, static_cast<int>(civil.month), static_cast<int>(civil.day), clock.hour,
+      clock.minute, clock.second, clock.micro, zone.get(), value.fold ? 1 : 0,
+      PyDateTimeAPI->DateTimeType);
 }
 
 PyObject* MakeTime(const codec::Time& value) {
@@ -264,7 +287,8 @@ PyObject* MakeTime(const codec::Time& value) {
   if (!zone) return nullptr;
   const Clock clock = ClockOf(value.micros);
   return PyDateTimeAPI->Time_FromTimeAndFold(clock.hour, clock.minute, clock.second, clock.micro,
-                                             zone.get(), value.fold ? 1 : 0, PyDateTimeAPI->TimeType);
+                                             zone.get(), value.fold ? 1 : 0,
+                                             PyDateTimeAPI->TimeType);
 }
 
 PyObject* MakeTimeDelta(const codec::TimeDelta& value) {
@@ -274,9 +298,10 @@ PyObject* MakeTimeDelta(const codec::TimeDelta& value) {
 
 PyObject* MakeTimeDelta(std::int64_t micros) {
   const codec::DayMicros split = codec::SplitMicros(micros);
-  return MakeTimeDelta(codec::TimeDelta{static_cast<std::int32_t>(split.days),
-                                        static_cast<std::int32_t>(split.micros / kMicrosPerSecond),
-                                        static_cast<std::int32_t>(split.micros % kMicrosPerSecond)});
+  return MakeTimeDelta(
+      codec::TimeDelta{static_cast<std::int32_t>(split.days),
+                       static_cast<std::int32_t>(split.micros / kMicrosPerSecond),
+                       static_cast<std::int32_t>(split.micros % kMicrosPerSecond)});
 }
 
 PyObject* MakeDecimal(std::string_view text) {
@@ -298,8 +323,9 @@ PyObject* MakeUuid(std::string_view bytes) {
   }
   // UUID(bytes=..) checks what needs no check, in Python; and its __setattr__ refuses.
   auto* type = reinterpret_cast<PyTypeObject*>(uuid);
-  const Ref number = Ref::Steal(_PyLong_FromByteArray(
-      reinterpret_cast<const unsigned char*>(bytes.data()), 16, /*little_endian=*/0, /*is_signed=*/0));
+  const Ref number =
+      Ref::Steal(_PyLong_FromByteArray(reinterpret_cast<const unsigned char*>(bytes.data()), 16,
+                                       /*little_endian=*/0, /*is_signed=*/0));
   Ref made = Ref::Steal(type->tp_alloc(type, 0));
   if (!made || !number || PyObject_GenericSetAttr(made.get(), int_name, number.get()) != 0 ||
       PyObject_GenericSetAttr(made.get(), safe_name, classes.unsure) != 0) {

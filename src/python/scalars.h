@@ -1,5 +1,5 @@
-// Single plain values between Python and the native codec. Needs the GIL. Exact types only: a subclass
-// may carry more than its base.
+// Single plain values between Python and the native codec. Needs the GIL. Exact types only: a
+// subclass may carry more than its base.
 #pragma once
 
 #include <Python.h>
@@ -14,13 +14,26 @@
 namespace smartcache::binding {
 
 enum class Scalar : std::uint8_t {
-  kNo, kNone, kBool, kInt, kBigInt, kFloat, kText, kBytes,
-  kDate, kDateTime, kTime, kTimeDelta, kDecimal, kUuid,
+  kNo,
+  kNone,
+  kBool,
+  kInt,
+  kBigInt,
+  kFloat,
+  kText,
+  kBytes,
+  kDate,
+  kDateTime,
+  kTime,
+  kTimeDelta,
+  kDecimal,
+  kUuid,
 };
 // Of the value's type; kInt or kBigInt by its size.
 [[nodiscard]] Scalar ScalarOf(PyObject* value);
 
-// UTF-8 of a str, lone surrogates as three bytes. `owner` keeps what the view points to, if not `text` itself.
+// UTF-8 of a str, lone surrogates as three bytes. `owner` keeps what the view points to, if not
+// `text` itself.
 [[nodiscard]] bool TextOf(PyObject* text, std::string_view& utf8, Ref& owner);
 
 // False, perhaps with an exception: the value's zone is of a class that is not known.

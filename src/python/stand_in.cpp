@@ -1,5 +1,6 @@
-// The interpreter's messages differ from version to version and know suggestions. So a function with the
-// same name and parameters, but an empty body, is made and called: the interpreter then says what is wrong.
+// The interpreter's messages differ from version to version and know suggestions. So a function
+// with the same name and parameters, but an empty body, is made and called: the interpreter then
+// says what is wrong.
 #include "python/stand_in.h"
 
 #include <string>
@@ -30,7 +31,8 @@ std::string SourceOf(const PlanParts& parts) {
 std::string QualifiedName(const std::string& literal) {
   for (std::size_t dot = literal.rfind('.'); dot != std::string::npos && dot != 0;
        dot = literal.rfind('.', dot - 1)) {
-    const Ref module = Ref::Steal(PyUnicode_FromStringAndSize(literal.data(), static_cast<Py_ssize_t>(dot)));
+    const Ref module =
+        Ref::Steal(PyUnicode_FromStringAndSize(literal.data(), static_cast<Py_ssize_t>(dot)));
     const Ref imported = module ? Ref::Steal(PyImport_GetModule(module.get())) : Ref();
     if (imported) return literal.substr(dot + 1);
     PyErr_Clear();
@@ -40,15 +42,17 @@ std::string QualifiedName(const std::string& literal) {
 
 Ref Make(const PlanParts& parts) {
   const Ref scope = Ref::Steal(PyDict_New());
-  if (!scope || PyDict_SetItemString(scope.get(), "__builtins__", PyEval_GetBuiltins()) != 0) return {};
-  const Ref done = Ref::Steal(
-      PyRun_String(SourceOf(parts).c_str(), Py_file_input, scope.get(), scope.get()));
+  if (!scope || PyDict_SetItemString(scope.get(), "__builtins__", PyEval_GetBuiltins()) != 0)
+    return {};
+  const Ref done =
+      Ref::Steal(PyRun_String(SourceOf(parts).c_str(), Py_file_input, scope.get(), scope.get()));
   if (!done) return {};
   Ref made = Ref::Borrow(PyDict_GetItemString(scope.get(), "stand_in"));
   const std::string qualified = QualifiedName(parts.literal);
   const Ref name = Ref::Steal(
       PyUnicode_FromStringAndSize(qualified.data(), static_cast<Py_ssize_t>(qualified.size())));
-  if (!made || !name || PyObject_SetAttrString(made.get(), "__qualname__", name.get()) != 0) return {};
+  if (!made || !name || PyObject_SetAttrString(made.get(), "__qualname__", name.get()) != 0)
+    return {};
   return made;
 }
 
@@ -59,7 +63,8 @@ void RaiseForWrongArguments(const PlanParts& parts, const Call& call) {
   if (!stand_in) return;
   const Ref result = Ref::Steal(PyObject_Vectorcall(
       stand_in.get(), call.args, static_cast<std::size_t>(call.positional), call.names));
-  if (result) PyErr_Format(PyExc_TypeError, "%s() was called with wrong arguments", parts.literal.c_str());
+  if (result)
+    PyErr_Format(PyExc_TypeError, "%s() was called with wrong arguments", parts.literal.c_str());
 }
 
 }  // namespace smartcache::binding
