@@ -1,4 +1,4 @@
-"""What gunicorn preloads: the cache is used before the fork, and each request reads and then changes a value."""
+"""What gunicorn preloads: the cache is used before the fork, and changed by each request."""
 
 from __future__ import annotations
 

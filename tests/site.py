@@ -43,7 +43,7 @@ class Person:
 
 
 def identify(get_response: Any) -> Any:
-    """Middleware: who a request is from is told by a cookie, and looked at lazily as Django does."""
+    """Middleware: a cookie tells who a request is from, looked at lazily as Django does."""
 
     def find(request: HttpRequest) -> Any:
         name = request.COOKIES.get("login")

@@ -94,7 +94,9 @@ def test_invalidation_by_tag_object_model_and_table() -> None:
     def fill() -> None:
         sc.cache_set("tagged", 1, tags=["a", "b"])
         for product in (lamp, desk):
-            sc.cache_get_or_set(f"p{product.pk}", lambda p=product: Product.objects.get(pk=p.pk).name)
+            sc.cache_get_or_set(
+                f"p{product.pk}", lambda p=product: Product.objects.get(pk=p.pk).name
+            )
         sc.cache_get_or_set("categories", Category.objects.count)
 
     def gone(call: Callable[..., Any], *args: Any) -> set[str]:
@@ -110,7 +112,10 @@ def test_invalidation_by_tag_object_model_and_table() -> None:
     assert gone(sc.invalidate_obj, lamp) == {f"p{lamp.pk}"}
     assert gone(sc.invalidate_model, Product) == products
     assert gone(sc.invalidate_tables, "testapp_product") == products
-    assert gone(sc.invalidate_tables, "testapp_category", "testapp_product") == {*products, "categories"}
+    assert gone(sc.invalidate_tables, "testapp_category", "testapp_product") == {
+        *products,
+        "categories",
+    }
     assert gone(sc.invalidate_all) == {*products, "categories", "tagged"}
     with pytest.raises(TypeError):
         sc.invalidate_obj(Product)
@@ -120,7 +125,7 @@ def test_invalidation_by_tag_object_model_and_table() -> None:
 
 def test_invalidation_in_a_transaction_waits_for_its_commit() -> None:
     sc.cache_set("tagged", 1, tags=["a"])
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():  # noqa: PT012 - leaving the block matters
         sc.invalidate_tags("a")
         raise ZeroDivisionError
     assert sc.cache_get("tagged") == 1
@@ -194,11 +199,11 @@ def test_a_lock_is_waited_for() -> None:
 
 def test_leaving_a_lock_that_was_lost_raises() -> None:
     lock = sc.cache_lock("l")
-    with pytest.raises(sc.LockLost), lock:
+    with pytest.raises(sc.LockLost), lock:  # noqa: PT012 - leaving the block matters
         sc.invalidate_all()
         process.cache().user_unlock("l", 0)
         lose(lock)
-    with pytest.raises(ZeroDivisionError), lock:
+    with pytest.raises(ZeroDivisionError), lock:  # noqa: PT012 - leaving the block matters
         lose(lock)
         raise ZeroDivisionError
 

@@ -1,4 +1,4 @@
-"""Coroutine views under a real ASGI server: one computes, private pages stay private, the loop goes on."""
+"""Views under a real ASGI server: one computes, and private pages stay private."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 import uvicorn
 from django.core.handlers.asgi import ASGIHandler
 
-from tests import site
 from tests.servers import _free_port
 from tests.stores import store
 from tests.test_views import pages
@@ -82,7 +81,9 @@ def test_nobody_gets_another_s_page(server: int, path: str) -> None:
     logins = ["ada", "bob", ""] * 4
 
     def ask(login: str) -> bool:
-        return get(server, path, login)[0].endswith(f" {login}" if login else ("AnonymousUser", " ")[path.startswith("/of")])
+        return get(server, path, login)[0].endswith(
+            f" {login}" if login else ("AnonymousUser", " ")[path.startswith("/of")]
+        )
 
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(ask, logins))

@@ -209,4 +209,6 @@ def test_a_folder_that_others_may_enter_is_refused(
 
 
 def test_the_reference_is_up_to_date() -> None:
-    assert REFERENCE.read_text() == conf.reference(), "python -c 'from djsmartcache import conf; print(conf.reference(), end=\"\")'"
+    assert REFERENCE.read_text() == conf.reference(), (
+        "python -c 'from djsmartcache import conf; print(conf.reference(), end=\"\")'"
+    )

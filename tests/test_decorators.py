@@ -161,7 +161,7 @@ def test_an_argument_without_identity_is_named() -> None:
 
     with pytest.raises(UnkeyableArgument, match=r"'connection'.*object.*key="):
         f(object())
-    with pytest.raises(UnkeyableArgument, match="not been\\s+saved"):
+    with pytest.raises(UnkeyableArgument, match="has not been saved"):
         f(Product(name="new"))
     with pytest.raises(TypeError):
         f()
@@ -335,7 +335,7 @@ def test_a_transaction_sees_its_own_writes_and_stores_nothing() -> None:
     lamp = Product.objects.create(name="lamp")
     f = smart_cached(key="in-transaction")(lambda: Product.objects.get(pk=lamp.pk).name)
     assert f() == "lamp"
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with pytest.raises(ZeroDivisionError), transaction.atomic():  # noqa: PT012 - leaving the block matters
         Product.objects.filter(pk=lamp.pk).update(name="lantern")
         assert f() == "lantern"
         raise ZeroDivisionError

@@ -53,7 +53,9 @@ plain = st.one_of(
     st.binary(max_size=8),
     st.decimals(allow_nan=False),
     st.dates(),
-    st.datetimes(timezones=st.sampled_from([None, datetime.timezone.utc, zoneinfo.ZoneInfo("Europe/Paris")])),
+    st.datetimes(
+        timezones=st.sampled_from([None, datetime.timezone.utc, zoneinfo.ZoneInfo("Europe/Paris")])
+    ),
     st.timedeltas(),
     st.uuids(),
     st.sampled_from([Colour.RED, Size.ONE, Colour, Product, pathlib.Path("a"), range(3)]),
@@ -91,7 +93,10 @@ def rest(*args: Any, **kwargs: Any) -> None: ...
 
 TWO = keys.plan(two, None)
 REST = keys.plan(rest, None)
-TEMPLATES = [keys.plan(two, template) for template in ("{a}{b}", "{a}:{b}", "{a}x{b}y", "{a}-{b}", "u{a}.{b}")]
+TEMPLATES = [
+    keys.plan(two, template)
+    for template in ("{a}{b}", "{a}:{b}", "{a}x{b}y", "{a}-{b}", "u{a}.{b}")
+]
 
 
 @given(values, values, values, values)
@@ -161,7 +166,8 @@ def test_templates(template: str, arguments: tuple[Any, ...], key: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    "template", ["", "{", "{}", "{0}", "{c}", "{a!r}", "{a:>5}", "{a.}", "{a[}", "{a b}", "{a..x}", 5]
+    "template",
+    ["", "{", "{}", "{0}", "{c}", "{a!r}", "{a:>5}", "{a.}", "{a[}", "{a b}", "{a..x}", 5],
 )
 def test_a_bad_template_is_refused(template: Any) -> None:
     with pytest.raises(KeyTemplateError):
@@ -174,7 +180,10 @@ def test_a_bad_template_is_refused(template: Any) -> None:
         (mark_safe("x"), "x"),
         (Size.ONE, 1),
         (datetime.datetime(2026, 1, 1), datetime.date(2026, 1, 1)),
-        (datetime.datetime(2026, 1, 1), datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)),
+        (
+            datetime.datetime(2026, 1, 1),
+            datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+        ),
         (datetime.datetime(2026, 1, 1, fold=1), datetime.datetime(2026, 1, 1)),
         (decimal.Decimal("1.0"), decimal.Decimal("1.00")),
         (uuid.UUID(int=1), str(uuid.UUID(int=1))),
@@ -197,7 +206,8 @@ def test_lazy_values_are_what_they_stand_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [object(), Mutable(), open, lambda: 1, (x for x in ()), Product(), Product.objects, [object()]]
+    "value",
+    [object(), Mutable(), open, lambda: 1, (x for x in ()), Product(), Product.objects, [object()]],
 )
 def test_what_has_no_identity_is_named(value: Any) -> None:
     with pytest.raises(UnkeyableArgument, match="'b'"):

@@ -1,4 +1,4 @@
-"""Forks: a child has connections, listener and threads of its own, and hears of its parent's changes."""
+"""Forks: a child has connections and threads of its own, and hears of its parent's changes."""
 
 from __future__ import annotations
 
@@ -122,14 +122,16 @@ def test_a_forked_server_with_preload_serves_fresh_pages(store: str, tmp_path: P
     }
     command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "2", "--bind"]
     server = subprocess.Popen(
-        [*command, f"127.0.0.1:{port}", "tests.preloaded:application"], env=environment, cwd=tmp_path
+        [*command, f"127.0.0.1:{port}", "tests.preloaded:application"],
+        env=environment,
+        cwd=tmp_path,
     )
     try:
         pages = _pages(port, server, 12)
     finally:
         server.terminate()
         server.wait(30)
-    # A worker that took its parent's sockets along, or trusts its parent's memory, answers with an old number.
+    # A worker that took sockets along, or trusts its parent's memory, answers with an old number.
     numbers = [int(page.split()[0]) for page in pages]
     assert numbers == sorted(numbers)
     assert numbers[-1] == len(pages) - 1

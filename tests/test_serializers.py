@@ -92,7 +92,9 @@ def test_json_takes_what_it_can_give_back() -> None:
 )
 def test_what_is_no_data_is_named_with_its_path(forbidden: Any) -> None:
     value = {"rows": [1, Free((0, {"deep": forbidden}))]}
-    with pytest.raises(UnstorableValue, match=r'^result\["rows"\]\[1\]\.value\[1\]\["deep"\] cannot'):
+    with pytest.raises(
+        UnstorableValue, match=r'^result\["rows"\]\[1\]\.value\[1\]\["deep"\] cannot'
+    ):
         serializers.dumps(value)
 
 

@@ -1,8 +1,9 @@
 """The manual API: values by key, locks, and invalidation by name, object, model or table.
 
-Explicit operations act at once, inside of a transaction as well; `invalidate_obj` and its kin are writes:
-inside of a transaction they take effect after its COMMIT. The store being down is a miss or False, never
-an exception. Each function has a form for tasks with an `a` before its name, which does not hold the loop.
+Explicit operations act at once, inside of a transaction as well; `invalidate_obj` and its kin are
+writes: inside of a transaction they take effect after its COMMIT. The store being down is a miss or
+False, never an exception. Each function has a form for tasks with an `a` before its name, which
+does not hold the loop.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def cache_get(key: str, default: Any = None) -> Any:
     Raises:
         InvalidKey: `key` is not text, or is empty; so do all functions here.
 
-    *Consistency*: contains every change of the key, or of what a computed value was made from, that was
-    acknowledged before the call. *Cost*: one round trip if it is not in the process' memory.
+    *Consistency*: contains every change of the key, or of what a computed value was made from, that
+    was acknowledged before the call. *Cost*: one round trip if it is not in the process' memory.
     """
     return computing.read(keys.encode(key), default)
 
@@ -49,7 +50,8 @@ def cache_set(key: str, value: Any, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
     Args:
         key: Any text that is not empty.
         value: Anything that can be pickled.
-        ttl: Seconds, not varied below a TTL that others rely on; None: no expiry; 0: the key is dropped.
+        ttl: Seconds, not varied below a TTL that others rely on; None: no expiry; 0: the key is
+        dropped.
         tags: Names by which `invalidate_tags` drops it.
 
     Returns:
@@ -81,8 +83,8 @@ def cache_get_or_set(
 ) -> Any:
     """The value of a key, computed by one caller, for whom all others wait, if it is not there.
 
-    What `compute` reads through the ORM is what the value depends on, as with `smart_cached`. It may also be
-    a value.
+    What `compute` reads through the ORM is what the value depends on, as with `smart_cached`. It
+    may also be a value.
     """
     made = compute if callable(compute) else lambda: compute
     return computing.obtain(_job(key, made, ttl, tags))
@@ -91,7 +93,7 @@ def cache_get_or_set(
 async def acache_get_or_set(
     key: str, compute: Callable[[], Any], ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
 ) -> Any:
-    """As `cache_get_or_set`; `compute` may be a coroutine function, or a function that does not block."""
+    """As `cache_get_or_set`; `compute` may be a coroutine function or one that does not block."""
 
     async def made() -> Any:
         value = compute() if callable(compute) else compute
@@ -123,7 +125,8 @@ def cache_lock(name: str, timeout: float | None = None, *, wait: float | None = 
 
     Args:
         name: Any text; locks and keys of one name do not meet.
-        timeout: Seconds after which it is free again if its holder died. None: SMARTCACHE_LOCK_TIMEOUT.
+        timeout: Seconds after which it is free again if its holder died. None:
+        SMARTCACHE_LOCK_TIMEOUT.
             Choose it well above what the block takes.
         wait: Seconds to wait for it. None: until it is free.
 
@@ -143,7 +146,7 @@ def invalidate_tags(*names: str) -> None:
 
 
 def invalidate_obj(obj: Any) -> None:
-    """Drop what depends on a model instance, as saving it would. In a transaction: after its COMMIT."""
+    """Drop what depends on a model instance, as saving it does. In a transaction: after COMMIT."""
     invalidation.obj(obj)
 
 
@@ -158,7 +161,7 @@ def invalidate_tables(*tables: str) -> None:
 
 
 def invalidate_all() -> None:
-    """Drop every entry under SMARTCACHE_KEY_PREFIX, at once, in all processes; nothing else of the server."""
+    """Drop every entry under SMARTCACHE_KEY_PREFIX, at once, in all processes, and nothing else."""
     try:
         process.cache().clear()
     except _core.StoreUnavailable:

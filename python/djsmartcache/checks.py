@@ -29,7 +29,7 @@ def connect() -> None:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
-    """Unknown names (E001), bad values (E002, E003) and what is missing for good ones (E004-E006)."""
+    """Unknown names (E001), bad values (E002, E003), what is missing for good ones (E004-E006)."""
     found: list[CheckMessage] = [*_unknown_names()]
     found += [
         Error(p.message, hint=f"Allowed: {p.allowed}.", id=_KINDS[p.kind]) for p in conf.problems()
@@ -93,8 +93,8 @@ def check_deployment(
         return []
     return [
         Warning(
-            f"Database {alias!r} is on {host}, and the embedded store is on this machine: writes made "
-            "from another machine do not reach it.",
+            f"Database {alias!r} is on {host}, and the embedded store is on this machine: writes "
+            "made from another machine do not reach it.",
             hint="Set SMARTCACHE_REDIS_URL if more than one machine runs this project.",
             id="smartcache.W001",
         )

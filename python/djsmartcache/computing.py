@@ -1,7 +1,7 @@
 """The way of a call that L1 did not answer: find, compute once, store. For threads and for tasks.
 
-The core says who computes; nothing here holds a lock while user code runs. What one computation reads is
-recorded by `orm.dependencies`, and handed to the core with the value.
+The core says who computes; nothing here holds a lock while user code runs. What one computation
+reads is recorded by `orm.dependencies`, and handed to the core with the value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
@@ -101,7 +101,8 @@ class Found:
 
 
 def look(job: Job) -> Found | _core.Answer | None:
-    """Look a call up: what is there, else the lead to compute it, else None: compute and store nothing.
+    """Look a call up: what is there, else the lead to compute it, else None: compute and store
+    nothing.
 
     Blocks while another caller computes it.
     """
@@ -249,16 +250,16 @@ def stale_instead(job: Job, answer: _core.Answer, error: Exception) -> Any:
 
 
 class Leading:
-    """A block that computes under a lead. Leaving it ends the lead: stored, not to be shared, or failed.
+    """A block that computes under a lead. Leaving it ends the lead: stored, not to be shared, or
+    failed.
 
     Args:
         threaded: The block runs on an event loop, which ending a lead must not hold up.
     """
 
     def __init__(self, job: Job, answer: _core.Answer, *, threaded: bool = False) -> None:
-        assert answer.lead is not None
         self.job = job
-        self.lead: _core.Lead = answer.lead
+        self.lead = cast("_core.Lead", answer.lead)
         self._threaded = threaded
         self._ended = False
         self._blocks = contextlib.ExitStack()
@@ -276,7 +277,7 @@ class Leading:
         return self
 
     def declare(self) -> None:
-        """Take the tokens of declared tags: before anything is read, so that none is newer than the data."""
+        """Take the tokens of declared tags before anything is read: none is newer than the data."""
         if self.job.tags:
             self.computation.user_tags(self.job.tags)
         if self.job.depends_on:
@@ -293,7 +294,8 @@ class Leading:
 
         Args:
             value: It stays the caller's; what is stored is a copy.
-            extra: Tokens, taken before the computation, that the value depends on besides what it read.
+            extra: Tokens, taken before the computation, that the value depends on besides what it
+            read.
             lead: Of another key to store under; the block's own lead goes on.
 
         Raises:
@@ -316,7 +318,8 @@ class Leading:
             identity=self.job.identity,
         )
         if kept and len(made.tags()) != len(tags):
-            # Encoding the value asked the database: what was stored does not know on what it depends.
+            # Encoding the value asked the database: what was stored does not know on what it
+            # depends.
             delete([(lead or self.lead).key])
             kept = False
         if kept:
@@ -425,7 +428,7 @@ async def _ended(answer: _core.Answer) -> bool:
 
 
 def settle(value: Any) -> Any:
-    """Evaluate the querysets in a result, while what they read is being recorded. Gives `value` back."""
+    """Evaluate the querysets in a result while what they read is recorded; give `value` back."""
     for queryset in _unevaluated(value, _DEPTH):
         len(queryset)
     return value
@@ -477,7 +480,8 @@ def read(key: bytes, default: Any, identity: int = 0) -> Any:
         return default
     outer = dependencies.current()
     if outer is not None:
-        # Before the read (I2): that nothing was there is what the computation may come to depend on.
+        # Before the read (I2): that nothing was there is what the computation may come to depend
+        # on.
         outer.take([_core.key_tag(key)])
     answer = process.cache().get_answer(key, identity)
     if answer.kind != _core.HIT:
@@ -545,7 +549,7 @@ def read_many(wanted: Sequence[bytes]) -> dict[bytes, Any]:
 
 
 def delete(gone: Sequence[bytes]) -> int:
-    """Drop keys at once; gives how many were there. While the store is down, it is told when it is back."""
+    """Drop keys at once, or when the store is back; gives how many were there."""
     try:
         return process.cache().delete(gone)
     except _core.StoreUnavailable:

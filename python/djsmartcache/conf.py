@@ -1,8 +1,11 @@
 """The SMARTCACHE_* settings: one table with default, rule and meaning of each.
 
-The fields of `Settings` are the table; the system checks, the reference in docs/settings.md and typed
-access (`conf.current().default_ttl`) are all made from it. Values are read again after `setting_changed`.
+The fields of `Settings` are the table; the system checks, the reference in docs/settings.md and
+typed access (`conf.current().default_ttl`) are all made from it. Values are read again after
+`setting_changed`.
 """
+
+# ruff: noqa: RUF009 - `setting` makes dataclass fields
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _BASE: Final = "/tmp"  # noqa: S108 - what is made in it is private
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What a value must be, in words and as a test. `later`: values that a later version will take."""
+    """What a value must be, in words and as a test. `later`: what a later version will take."""
 
     allowed: str
     holds: Callable[[Any], bool]
@@ -45,11 +48,14 @@ def _name(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(r"[\x21-\x7e]{1,100}", value))
 
 
-URL_SCHEMES: Final = tuple(
-    scheme
-    for brand in ("redis", "valkey")
-    for scheme in (brand, f"{brand}s", f"{brand}+sentinel", f"{brand}+cluster")
-) + ("unix",)
+URL_SCHEMES: Final = (
+    *(
+        f"{brand}{kind}"
+        for brand in ("redis", "valkey")
+        for kind in ("", "s", "+sentinel", "+cluster")
+    ),
+    "unix",
+)
 LEVELS: Final = ("bounded", "session", "strict")
 
 _BOOLEAN = Rule("True or False", lambda v: isinstance(v, bool))
@@ -66,6 +72,7 @@ _COMPRESSORS = ("zlib", "zstd", "lz4")
 
 
 def setting(default: Any, rule: Rule, doc: str) -> Any:
+    """A row of the table."""
     return dataclasses.field(default=default, metadata={"rule": rule, "doc": doc})
 
 
@@ -88,7 +95,7 @@ class Settings:
     lock_timeout: float = setting(
         5,
         _SECONDS,
-        "Seconds after the last sign of life of whoever computes an entry, until a waiter takes over.",
+        "Seconds after the last sign of life of who computes an entry, until a waiter takes over.",
     )
     pubsub_channel: str = setting(
         "smartcache:updates", _PRINTABLE, "Channel on which processes tell each other what changed."
@@ -107,8 +114,8 @@ class Settings:
     validate_schema: bool = setting(
         False,
         _BOOLEAN,
-        "Make the model definitions part of every key: after a deploy that changes one, old entries "
-        "are misses, and old and new code do not share entries while both run.",
+        "Make the model definitions part of every key: after a deploy that changes one, old "
+        "entries are misses, and old and new code do not share entries while both run.",
     )
     enabled: bool = setting(
         True, _BOOLEAN, "False: nothing is read from the cache nor stored; writes still invalidate."
@@ -130,8 +137,8 @@ class Settings:
     on_redis_down: str = setting(
         "fail_open",
         Rule('"fail_open"', lambda v: v == "fail_open", later=lambda v: v == "fail_closed"),
-        "What a write does while the server cannot be told: fail_open saves it and tells the server "
-        "when it is back.",
+        "What a write does while the server cannot be told: fail_open saves it and tells the "
+        "server when it is back.",
     )
     key_prefix: str = setting(
         "smartcache", _PRINTABLE, "Begins every key in the store: one for each project on a server."
@@ -139,8 +146,8 @@ class Settings:
     namespace: str | Callable[[], str] = setting(
         "",
         Rule("text, or a callable that returns text", lambda v: isinstance(v, str) or callable(v)),
-        "Part of every key and tag: a tenant, a search_path, whatever rows are seen by. A callable is "
-        "asked at each call.",
+        "Part of every key and tag: a tenant, a search_path, whatever rows are seen by. A callable "
+        "is asked at each call.",
     )
     local_max_bytes: int = setting(
         64 * MIB, _BYTES, "Memory of each process for entries; 0: none is kept."
@@ -155,13 +162,14 @@ class Settings:
             "None, or an absolute path",
             lambda v: v is None or (isinstance(v, str | os.PathLike) and Path(v).is_absolute()),
         ),
-        "Folder of the embedded store, the same for all processes of the project on a machine. None: a "
-        "private folder of the user under /tmp.",
+        "Folder of the embedded store, the same for all processes of the project. None: "
+        "a private folder of the user under /tmp.",
     )
     serializer: str | type = setting(
         "pickle",
         Rule(
-            '"pickle", "json", or a class with dumps(value) -> bytes and loads(bytes), or the dotted path of one',
+            '"pickle", "json", or a class with dumps(value) -> bytes and loads(bytes), '
+            "or the dotted path of one",
             lambda v: (
                 isinstance(v, type)
                 or (isinstance(v, str) and (v in ("pickle", "json") or "." in v))
@@ -264,7 +272,7 @@ def forget(*, setting: str, **_: object) -> None:
 
 
 def secret() -> bytes:
-    """32 bytes that authenticate entries: derived, so that no other use of SECRET_KEY shares them."""
+    """32 bytes that authenticate entries, derived: no other use of SECRET_KEY shares them."""
     given = current().secret
     base = django_settings.SECRET_KEY if given is None else given
     label = b"djsmartcache: authentication of entries, 1"
@@ -291,9 +299,9 @@ def namespace() -> str:
 def directory() -> str:
     """Folder of the embedded store.
 
-    The default depends on nothing that differs between a service, a shell and a cron job of one user, as
-    XDG_RUNTIME_DIR, TMPDIR or the settings module do: processes that did not share it would not hear of
-    each other's changes. Projects are told apart by their secret and place.
+    The default depends on nothing that differs between a service, a shell and a cron job of one
+    user, as XDG_RUNTIME_DIR, TMPDIR or the settings module do: processes that did not share it
+    would not hear of each other's changes. Projects are told apart by their secret and place.
 
     Raises:
         SettingError: The default folder exists and is another user's, or others may enter it.

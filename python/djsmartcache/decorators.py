@@ -1,4 +1,4 @@
-"""`@smart_cached`: functions, methods, coroutines and views whose results are kept until what they read changes."""
+"""`@smart_cached`: what functions and views give is kept until something that they read changes."""
 
 from __future__ import annotations
 
@@ -46,33 +46,38 @@ def smart_cached(function: Any = None, /, **options: Any) -> Any:
 
     Args:
         function: What to cache; absent, the decorator is returned.
-        key: A template of the key over the arguments, `"user:{user_id}:profile"`, or a callable of the
+        key: A template of the key over the arguments, `"user:{user_id}:profile"`, or a callable of
+        the
             arguments that gives the key. Absent: made of the function's name and all arguments.
-        ttl: Seconds to keep a result, varied by SMARTCACHE_JITTER_PCT. None: until what it read changes.
+        ttl: Seconds to keep a result, varied by SMARTCACHE_JITTER_PCT. None: until what it read
+        changes.
             0: not at all. Absent: SMARTCACHE_DEFAULT_TTL.
         tags: Names for `invalidate_tags`, or a callable of the arguments that gives them.
         depends_on: Models, querysets or instances whose change invalidates the result as well, or a
             callable of the arguments that gives them.
-        stale: Seconds beyond `ttl` in which an old result is served while one caller makes a new one, and
+        stale: Seconds beyond `ttl` in which an old result is served while one caller makes a new
+        one, and
             when making it raises.
         lock: Whether other processes wait for the one that computes.
         condition: Called with a result: False keeps it from being stored.
-        vary: What else a result differs by: a callable of the arguments. Of a view, called with the request
+        vary: What else a result differs by: a callable of the arguments. Of a view, called with the
+        request
             and declaring what it reads; or `"user"`.
         cache_none: Whether None is stored.
         cache_errors: Whether a view's 404 and 410 are stored.
 
     Returns:
-        A callable with the handles `invalidate`, `refresh`, `key`, `get`, `set`, `uncached` and `stats`; the
-        first six take the arguments of the function, and each but `key`, `uncached` and `stats` has a
-        form for tasks (`ainvalidate`).
+        A callable with the handles `invalidate`, `refresh`, `key`, `get`, `set`, `uncached` and
+        `stats`; the first six take the arguments of the function, and each but `key`, `uncached`
+        and `stats` has a form for tasks (`ainvalidate`).
 
     Raises:
         KeyTemplateError: `key` is malformed or names no argument.
-        TypeError: `function` cannot be cached (a generator, a class, a property), or an option is unknown.
+        TypeError: `function` cannot be cached (a generator, a class, a property), or an option is
+        unknown.
 
-    *Consistency*: a hit that begins after a write to what was read has been committed contains that write,
-    see docs/consistency.md. Results are private copies.
+    *Consistency*: a hit that begins after a write to what was read has been committed contains that
+    write, see docs/consistency.md. Results are private copies.
     *Cost*: a hit in the process' memory takes no I/O; another one trip to the store.
     """
     made = _Options(**options)
@@ -80,7 +85,7 @@ def smart_cached(function: Any = None, /, **options: Any) -> Any:
         return functools.partial(_decorate, made)
     if options:
         raise TypeError(
-            "smart_cached takes options by keyword alone, before the function: smart_cached(ttl=60)(f)."
+            "smart_cached takes its options before the function: smart_cached(ttl=60)(f)."
         )
     return _decorate(made, function)
 
@@ -169,7 +174,7 @@ def _decorate(options: _Options, function: Any) -> Any:
 
 
 class _CachedClassMethod(classmethod):  # type: ignore[type-arg]
-    """A classmethod whose handles know the class, which since Python 3.13 the builtin keeps to itself."""
+    """A classmethod whose handles know the class; since Python 3.13 the builtin's do not."""
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         cls = type(instance) if owner is None else owner
@@ -343,7 +348,7 @@ class _Cached:
         return await process.run(self.get, *args, default=default, **kwargs)
 
     def set(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
-        """Store `value` for a call. It depends on the declared tags alone. False: the store is down."""
+        """Store `value` for a call, to depend on the declared tags. False: the store is down."""
         if value is _MISSING:
             raise TypeError("set(..., value=) needs the value.")
         key, _ = self._key_of(args, kwargs)
@@ -370,7 +375,7 @@ class _Cached:
         return self.function(*args, **kwargs)
 
     def stats(self, *_: Any) -> dict[str, int]:
-        """Counters of this process, approximately: hits, stale_hits, misses, bypasses, errors, stored, not_stored."""
+        """What happened to the calls in this process, approximately; see `Counters`."""
         counters = self.recipe.counters
         counted = {name: getattr(counters, name) for name in counters.__slots__}
         counted["hits"] += int(getattr(self.callable, "hits", 0))
@@ -381,8 +386,8 @@ def _refuse_placeholders(name: str, args: tuple[Any, ...], kwargs: dict[str, Any
     for value in (*args, *kwargs.values()):
         if keys.is_view_part(value):
             raise UnkeyableArgument(
-                f"{name}: a {type(value).__qualname__} has no stable identity, except the request that is "
-                "the first argument of a view. Give smart_cached a key= that leaves it out."
+                f"{name}: a {type(value).__qualname__} has no stable identity, except the request "
+                "that is the first argument of a view. Give smart_cached a key= that leaves it out."
             )
 
 

@@ -10,28 +10,28 @@ class SmartCacheError(Exception):
 
 
 class SettingError(SmartCacheError, ImproperlyConfigured):
-    """A SMARTCACHE_* setting has a value that cannot be used; names the setting and what is allowed."""
+    """A SMARTCACHE_* setting has a value that is not allowed; names it and those that are."""
 
 
 class KeyTemplateError(SmartCacheError, ValueError):
     """A key template is malformed or names no argument; raised at decoration."""
 
 
-class UnkeyableArgument(SmartCacheError, TypeError):  # noqa: N818 - part of the public API's wording
+class UnkeyableArgument(SmartCacheError, TypeError):
     """An argument has no stable identity, so that no key can be made of it; names the argument."""
 
 
-class InvalidKey(SmartCacheError, ValueError, TypeError):  # noqa: N818
+class InvalidKey(SmartCacheError, ValueError, TypeError):
     """A key, tag or lock name is not text, or is empty."""
 
 
-class UnstorableValue(SmartCacheError, TypeError):  # noqa: N818
+class UnstorableValue(SmartCacheError, TypeError):
     """A value cannot be stored; names the path to the part that is the reason."""
 
 
-class LockNotAcquired(SmartCacheError, TimeoutError):  # noqa: N818
+class LockNotAcquired(SmartCacheError, TimeoutError):
     """`cache_lock` waited for its whole timeout."""
 
 
-class LockLost(SmartCacheError, RuntimeError):  # noqa: N818
+class LockLost(SmartCacheError, RuntimeError):
     """A lock was no longer held when it was released: its lease ended or the store lost it."""

@@ -17,7 +17,8 @@ def tags(names: Iterable[str]) -> None:
 
 
 def obj(instance: Any) -> None:
-    """Bump the row of an instance, in each of its tables, and the conditions that may have found it.
+    """Bump the row of an instance, in each of its tables, and the conditions that may have found
+    it.
 
     Raises:
         TypeError: It is no model instance.

@@ -1,7 +1,7 @@
 """How calls, instances and the user's own key texts become keys.
 
-The core renders plain arguments; what it does not know comes to `identify` here. Renderings are injective and
-keep types apart. Every key in the store begins with `prefix()`.
+The core renders plain arguments; what it does not know comes to `identify` here. Renderings are
+injective and keep types apart. Every key in the store begins with `prefix()`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ def full_name(function: Callable[..., Any]) -> str:
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     if isinstance(function, functools.partial):
-        # method_decorator hands over a partial that claims to be the unbound method: look at what is called.
+        # method_decorator hands over a partial that claims to be the unbound method: look at what
+        # is called.
         function = functools.partial(function.func, *function.args, **function.keywords)
     try:
         return list(inspect.signature(function).parameters.values())
@@ -123,7 +124,8 @@ def parse(template: str) -> Template:
     """Split a key template into literals and fields.
 
     Raises:
-        KeyTemplateError: It is empty or malformed, or a field has no name, a conversion or a format.
+        KeyTemplateError: It is empty or malformed, or a field has no name, a conversion or a
+        format.
     """
     if not isinstance(template, str) or not template:
         raise KeyTemplateError(f"key={template!r}: a key template is text that is not empty.")
@@ -139,8 +141,8 @@ def parse(template: str) -> Template:
             continue
         if conversion or spec:
             raise KeyTemplateError(
-                f"key={template!r}: {field!r} has a conversion or format, which could make different "
-                "arguments look alike."
+                f"key={template!r}: {field!r} has a conversion or format, which could make "
+                "different arguments look alike."
             )
         found = _FIELD.fullmatch(field)
         if not found or not found["root"].isidentifier():
@@ -176,12 +178,12 @@ def identify(name: str, value: Any, *, function: str = "") -> tuple[bytes, int]:
     except _Unkeyable as found:
         raise UnkeyableArgument(
             f"{function or 'the function'}: argument {name!r} has no stable identity, because of a "
-            f"{_type_name(type(found.value))} in it. Give smart_cached a key= that leaves it out or names a "
-            "part of it, such as key='x:{" + name + ".id}'."
+            f"{_type_name(type(found.value))} in it. Give smart_cached a key= without it, or "
+            "one that names a part of it, such as key='x:{" + name + ".id}'."
         ) from None
 
 
-class _Unkeyable(Exception):  # noqa: N818 - never leaves this module
+class _Unkeyable(Exception):
     def __init__(self, value: Any) -> None:
         self.value = value
 
@@ -192,7 +194,7 @@ def is_wrapped_request(value: Any) -> bool:
 
 
 def is_view_part(value: Any) -> bool:
-    """Whether it is a request or a class-based view, which are keyable inside of a view's call alone."""
+    """Whether it is a request or a class-based view: keyable inside of a view's call alone."""
     return isinstance(value, HttpRequest | View) or is_wrapped_request(value)
 
 
@@ -206,8 +208,8 @@ def _unwrapped(value: Any) -> Any:
 def _instance(name: str, value: models.Model, function: str) -> bytes:
     if not _saved(value):
         raise UnkeyableArgument(
-            f"{function or 'the function'}: argument {name!r} is a {value._meta.label} that has not been "
-            "saved: it has no primary key to be known by."
+            f"{function or 'the function'}: argument {name!r} is a {value._meta.label} that has "
+            "not been saved: it has no primary key to be known by."
         )
     return f"{value._meta.label}#".encode() + render(value.pk)
 
@@ -305,7 +307,8 @@ _Address = (
     ipaddress.IPv4Network,
     ipaddress.IPv6Network,
 )
-# datetime before date, of which it is a subclass. Leading zeros, scale and zone are kept: they show.
+# datetime before date, of which it is a subclass. Leading zeros, scale and zone are kept: they
+# show.
 _LEAVES: Final[tuple[tuple[type, Callable[[Any], tuple[Any, ...]]], ...]] = (
     (datetime.datetime, lambda v: (v.replace(tzinfo=None).isoformat(), v.fold, _zone(v.tzinfo))),
     (datetime.date, lambda v: (v.isoformat(),)),
@@ -338,7 +341,8 @@ _SUBCLASSED: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
 
 
 def fingerprint(instance: models.Model) -> int:
-    """64-bit hash of all that is loaded in an instance: its fields, annotations and loaded relations.
+    """64-bit hash of all that is loaded in an instance: its fields, annotations and loaded
+    relations.
 
     What has been loaded will be used without asking the database again, so it tells old from new.
     """
@@ -426,7 +430,8 @@ def check_text(text: Any, what: str) -> str:
 def shorten(key: bytes, made: bool = False) -> bytes:
     """Replace a key beyond 200 bytes by its beginning and a hash of the whole.
 
-    So is one that looks like a shortened key, unless the core `made` it: nobody can spell another's key.
+    So is one that looks like a shortened key, unless the core `made` it: nobody can spell another's
+    key.
     """
     if len(key) <= _LONGEST and (made or not _SHORTENED.search(key)):
         return key
@@ -508,8 +513,8 @@ def remember_databases() -> None:
 def notice_database(*, connection: Any, **_: object) -> None:
     """Receiver of `connection_created`: keep what a test run caches apart from all else.
 
-    A test database has another name than the project's, or is in memory. Entries outlive it, and it comes
-    again under the same name with other rows, so each run has keys of its own.
+    A test database has another name than the project's, or is in memory. Entries outlive it, and it
+    comes again under the same name with other rows, so each run has keys of its own.
     """
     global _run
     name = str(connection.settings_dict.get("NAME") or "")

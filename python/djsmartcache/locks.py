@@ -1,7 +1,8 @@
 """`cache_lock`: a lock between processes, for blocks of threads and tasks.
 
-Asked for at growing intervals: the store wakes waiters for entries only. A holder may enter again. What it
-protects must bear that a holder loses it, paused for longer than the lease: leaving then raises.
+Asked for at growing intervals: the store wakes waiters for entries only. A holder may enter again.
+What it protects must bear that a holder loses it, paused for longer than the lease: leaving then
+raises.
 """
 
 from __future__ import annotations
@@ -127,6 +128,6 @@ class CacheLock:
 
     def _lost(self) -> None:
         raise LockLost(
-            f"{self._name!r} was not held any more when it was left: its {self._lease} seconds were over, "
-            "or the store lost it."
+            f"{self._name!r} was not held any more when it was left: its {self._lease} seconds "
+            "were over, or the store lost it."
         )

@@ -1,6 +1,7 @@
 """The core of this process: made from the settings, made anew when they change, told of forks.
 
-Also the threads in which asynchronous callers wait for the store. All functions are safe in any thread.
+Also the threads in which asynchronous callers wait for the store. All functions are safe in any
+thread.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final, TypeVar
 from django.apps import apps
 from django.db import models
 
-from . import _core, conf, keys, serializers
+from . import _core, conf, serializers
 from .exceptions import SettingError
 
 T = TypeVar("T")
@@ -39,7 +40,8 @@ def cache() -> _core.Cache:
 
 
 def configure() -> _core.Cache:
-    """Make the core fit the settings; keeps it, and all it holds, when nothing that it is made from changed.
+    """Make the core fit the settings; keeps it, and all it holds, when nothing that it is made from
+    changed.
 
     Raises:
         SettingError: A setting is not allowed.
@@ -87,7 +89,8 @@ def _wanted() -> dict[str, Any]:
 def follow_settings(*, setting: str, **_: object) -> None:
     """Receiver of `setting_changed`, after those that forget settings.
 
-    A value that is not allowed leaves the core as it was: writers must be able to go on invalidating.
+    A value that is not allowed leaves the core as it was: writers must be able to go on
+    invalidating.
     """
     if _core.current() is not None and (
         setting.startswith(conf.PREFIX) or setting in ("SECRET_KEY", "BASE_DIR")
@@ -160,7 +163,7 @@ async def run(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 def executor() -> ThreadPoolExecutor:
-    """The threads in which calls wait for the store: their own, so that no other work can starve them."""
+    """The threads in which calls wait for the store: no other work can starve them."""
     global _executor
     with _lock:
         if _executor is None:

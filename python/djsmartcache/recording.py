@@ -1,9 +1,9 @@
 """What a view reads of its request that is not part of the key: recorded while it runs.
 
-The request's class is exchanged for a subclass that notes reads, and put back afterwards. Anything that is not
-known to be the same for all requests with one key counts, attributes set by middleware among it. Lazy objects
-(`request.user`, CSP nonces) count once they are evaluated, since context processors touch them in every template.
-A request belongs to one thread or task at a time.
+The request's class is exchanged for a subclass that notes reads, and put back afterwards. Anything
+that is not known to be the same for all requests with one key counts, attributes set by middleware
+among it. Lazy objects (`request.user`, CSP nonces) count once they are evaluated, since context
+processors touch them in every template. A request belongs to one thread or task at a time.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FREE: Final = frozenset(
         "GET", "LANGUAGE_CODE", "POST", "_body", "_current_scheme_host", "_encoding", "_files",
         "_messages", "_post", "_post_parse_error", "_read_started", "_stream", "_upload_handlers",
         "content_params", "content_type", "csrf_processing_done", "_dont_enforce_csrf_checks",
-        "_cached_user", "_acached_user", "body_receive_timeout", "current_app", "method", "path", "path_info",
-        "resolver_match", "script_name", "urlconf", _ACTIVE,
+        "_cached_user", "_acached_user", "body_receive_timeout", "current_app", "method", "path",
+        "path_info", "resolver_match", "script_name", "urlconf", _ACTIVE,
     }
 )  # fmt: skip
 # Read the host and the scheme, which are in the key, out of headers.
@@ -45,7 +45,7 @@ _FREE_META: Final = frozenset(
 
 
 class Record:
-    """What was read: "user", "session", "cookies", "header:accept", "META:REMOTE_ADDR", "request.tenant", .."""
+    """What was read: "user", "session", "cookies", "header:accept", "request.tenant" and so on."""
 
     def __init__(self, request: HttpRequest) -> None:
         self.request = request
@@ -133,7 +133,12 @@ def _noting(cls: type[HttpRequest]) -> type[HttpRequest]:
 def _read(request: HttpRequest, name: str, get: Callable[[], Any]) -> Any:
     state: dict[str, Any] = object.__getattribute__(request, "__dict__")
     records: list[Record] = state.get(_ACTIVE) or []
-    if not records or _silent.get() or name in _FREE or (name.startswith("__") and name not in _BODY):
+    if (
+        not records
+        or _silent.get()
+        or name in _FREE
+        or (name.startswith("__") and name not in _BODY)
+    ):
         return get()
     if name in _OF_THE_KEY:
         return _silently(get)

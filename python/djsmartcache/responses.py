@@ -1,7 +1,7 @@
 """Which responses may be stored, and the compact form in which they are.
 
-A stored response is a plain tuple that the core encodes and copies without pickle: status, headers, content, and
-what decorators inside have noted on the response for middleware.
+A stored response is a plain tuple that the core encodes and copies without pickle: status, headers,
+content, and what decorators inside have noted on the response for middleware.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Bytes of the values that the core does not encode itself: pickle or the project's own, compressed or not.
+"""Bytes of the values that the core does not encode itself: pickle or the project's own, compressed
+or not.
 
-The core authenticates payloads before `loads` sees them. Values that are a connection, a stream or a promise
-rather than data are refused by name, with the path to them inside the value.
+The core authenticates payloads before `loads` sees them. Values that are a connection, a stream or
+a promise rather than data are refused by name, with the path to them inside the value.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Pickle:
 
 
 class Json:
-    """JSON, for projects that let no pickle into their store; refuses what would not come back the same."""
+    """JSON, for stores without pickle; refuses what would not come back the same."""
 
     def dumps(self, value: Any) -> bytes:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -63,7 +64,7 @@ class Json:
 
 class _Compressor(NamedTuple):
     mark: int
-    """First byte of the payload, which tells a reader how to expand it whatever its own setting is."""
+    """First byte of the payload: it tells how to expand it, whatever a reader's setting is."""
     compress: Callable[[bytes], bytes]
 
 
@@ -130,7 +131,7 @@ def _compressor(name: str | None) -> _Compressor | None:
         return _Compressor(ord("z"), functools.partial(zlib.compress, level=1))
     if name == "zstd":
         zstd = _module("zstd")  # its objects are not for several threads at once
-        return _Compressor(ord("s"), lambda data: zstd.ZstdCompressor().compress(data))  # type: ignore[no-any-return]
+        return _Compressor(ord("s"), lambda data: zstd.ZstdCompressor().compress(data))
     return _Compressor(ord("4"), _module("lz4").compress)
 
 
@@ -186,7 +187,8 @@ def explain(value: Any, serializer: Serializer, error: Exception) -> UnstorableV
     """The error for a value that `serializer` refused, with the path to the innermost reason."""
     path, part = _culprit(value, serializer)
     return UnstorableValue(
-        f"result{path} cannot be stored: {type(part).__module__}.{type(part).__qualname__} ({error})"
+        f"result{path} cannot be stored: "
+        f"{type(part).__module__}.{type(part).__qualname__} ({error})"
     )
 
 
@@ -221,7 +223,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, set | frozenset):
         for part in value:
             yield "{...}", part
-    elif not isinstance(value, _FORBIDDEN + (type, types.ModuleType, types.FunctionType)):
+    elif not isinstance(value, (*_FORBIDDEN, type, types.ModuleType, types.FunctionType)):
         state = getattr(value, "__dict__", None)
         if isinstance(state, dict):
             for name, part in state.items():

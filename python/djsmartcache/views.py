@@ -1,9 +1,9 @@
 """Cached views: what a response's key is, and when one may be stored or served.
 
-The key has method, scheme, host, full path, language, time zone and the declared `vary`. A response that
-varies on headers is stored under a key that has these as well; under the first key lies their list. One whose
-making read anything else of the request is not stored (`recording`), and a request that came with such
-things already used is neither answered from the cache nor stored.
+The key has method, scheme, host, full path, language, time zone and the declared `vary`. A response
+that varies on headers is stored under a key that has these as well; under the first key lies their
+list. One whose making read anything else of the request is not stored (`recording`), and a request
+that came with such things already used is neither answered from the cache nor stored.
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ class CachedView:
         return self._served(computing.stale_instead(job, answer, error), "stale")
 
     def _of_get(self, values: Sequence[Any]) -> Iterator[Job]:
-        """Where the answer to a HEAD request lies if the page was got: the plain key, then the one with headers."""
+        """Where the answer to HEAD lies if the page was got: without headers, then with."""
         if self.request.method != "HEAD":
             return
         self.request.method = "GET"
@@ -335,7 +335,7 @@ class CachedView:
             self.names = frozenset()
 
     def _begin(self, leading: Leading, base: Job, job: Job) -> None:
-        """Depend on the first key, so that dropping it drops what lies under the keys with headers."""
+        """Depend on the first key: dropping it drops what lies under the keys with headers."""
         if job is not base:
             leading.computation.take([_core.key_tag(base.key)])
 
@@ -407,7 +407,7 @@ class CachedView:
     def _store_apart(
         self, leading: Leading, base: Job, names: frozenset[str], packed: responses.Packed
     ) -> bool:
-        """Store the list of headers under the first key, and the response under the one that has them."""
+        """Store the list of headers under the first key, the response under the one with them."""
         job = self._with_headers(base, names)
         own = (_core.key_tag(base.key), leading.lead.key_token)
         answer = process.cache().find(job.key, identity=job.identity, lock=False, wait=False)
