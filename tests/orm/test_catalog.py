@@ -72,6 +72,19 @@ def test_only_permanent_tables_are_plain() -> None:
     connection.close()
 
 
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("store", ["embedded"], indirect=True)
+def test_tables_made_later_are_plain_too() -> None:
+    assert not catalog.is_plain(connection, "made_later")
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE made_later (id integer)")
+        try:
+            assert catalog.is_plain(connection, "made_later")
+        finally:
+            cursor.execute("DROP TABLE made_later")
+    assert not catalog.is_plain(connection, "made_later")
+
+
 @pytest.mark.parametrize(
     "name", ["testapp_product", '"testapp_product"', "TestApp_Product", 'public"."testapp_product']
 )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db import transaction as django_transaction
+from django.db.models import F
 
 from djsmartcache.orm import writes
 from tests.orm.conftest import Recorded, read
@@ -157,9 +158,7 @@ def test_rows_that_came_to_match_while_a_statement_waited_are_not_missed(monkeyp
     def overtaken(write: writes.Write) -> int:
         found = take_old(write)
         # As though another transaction had committed a row between the two statements.
-        scope = write.connection
-        with scope.cursor() as cursor:
-            cursor.execute("UPDATE testapp_product SET stock = 77 WHERE id = %s", [shelf.lamp.pk])
+        write._run("UPDATE testapp_product SET stock = 77 WHERE id = %s", [shelf.lamp.pk])
         return found
 
     Product.objects.filter(pk=shelf.desk.pk).update(stock=77)
@@ -167,6 +166,32 @@ def test_rows_that_came_to_match_while_a_statement_waited_are_not_missed(monkeyp
     monkeypatch.setattr(writes.Write, "take_old", overtaken)
     Product.objects.filter(stock=77).update(category=shelf.empty)
     assert shelf.dropped() == "light wood empty none"
+
+
+def test_images_make_no_writer_fail_that_did_not_fail_without() -> None:
+    shelf = Shelf()
+    barrier = threading.Barrier(3)
+    failed: list[Exception] = []
+
+    def write() -> None:
+        try:
+            barrier.wait(30)
+            for _ in range(20):
+                Product.objects.filter(category=shelf.wood).update(stock=F("stock") + 1)
+                with django_transaction.atomic():
+                    Product.objects.filter(category=shelf.wood).update(stock=F("stock") + 1)
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert Product.objects.get(pk=shelf.desk.pk).stock == 120
 
 
 def test_many_rows_are_dropped_as_a_whole(monkeypatch: Any) -> None:

@@ -194,10 +194,13 @@ class TestUnknownRows:
             lamp.tags.clear()
         of_lamp, of_all = by_pk(lamp), everything()
         of_name = read(lambda: Product.objects.filter(name="lamp").count())
+        of_next = read(lambda: Product.objects.filter(pk=lamp.pk + 100).first())
         self.WRITES[way](lamp)
         assert not of_lamp.fresh
         assert not of_all.fresh
         assert not of_name.fresh
+        # Django finds the rows to delete first, and names them.
+        assert of_next.fresh is (way == "delete by range")
 
     def test_other_tables_are_left_alone(self) -> None:
         two_products()
