@@ -105,14 +105,15 @@ Result<std::shared_ptr<Generation>> Access::Reopen(Process& process) {
   // Let go of what cannot be used, before opening: on a full disk its space is needed.
   Replace(process, nullptr);
   auto acquired = Generation::Acquire(location_);
-  process.open_again_at.store(acquired.ok() ? 0 : CoarseMilliseconds() + kBackOff,
-                              std::memory_order_relaxed);
-  if (acquired.ok()) {
-    Replace(process, *acquired);
-  } else {
+  if (!acquired.ok()) {
+    // Whatever has become of the folder since it was checked is no mistake of this call's.
     MutexLock lock(process.mutex);
-    process.failure = acquired.status();
+    process.failure = Unavailable(acquired.status().message());
+    process.open_again_at.store(CoarseMilliseconds() + kBackOff, std::memory_order_relaxed);
+    return process.failure;
   }
+  process.open_again_at.store(0, std::memory_order_relaxed);
+  Replace(process, *acquired);
   return acquired;
 }
 

@@ -164,9 +164,9 @@ void RemoveAbandoned(const std::string& directory) {
   for (const std::string& name : NamesIn(directory)) {
     if (!name.starts_with(kFolderPrefix) || name.ends_with(ours)) continue;
     const std::string path = directory + "/" + name;
-    const Handle presence(open((path + kPresence).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-    if (presence.get() < 0 || flock(presence.get(), LOCK_EX | LOCK_NB) != 0) continue;
-    RemoveFolder(path);
+    const FileLock alone(Handle(open((path + kPresence).c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)),
+                         Duration(0));
+    if (alone.held()) RemoveFolder(path);
   }
 }
 
@@ -185,6 +185,18 @@ Handle& Handle::operator=(Handle&& other) noexcept {
 
 Handle::~Handle() {
   if (file_ >= 0) close(file_);
+}
+
+FileLock::FileLock(Handle file, Duration timeout) : file_(std::move(file)), held_(false) {
+  const auto end = std::chrono::steady_clock::now() + timeout;
+  while (file_.get() >= 0 && !(held_ = flock(file_.get(), LOCK_EX | LOCK_NB) == 0)) {
+    if (std::chrono::steady_clock::now() >= end) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+FileLock::~FileLock() {
+  if (held_ && file_.get() >= 0) flock(file_.get(), LOCK_UN);
 }
 
 Status CheckDirectory(const std::string& directory) {
@@ -252,17 +264,12 @@ Result<std::unique_ptr<Folder>> Folder::Open(std::string directory, std::string_
   return Unavailable("lmdb: " + path + " is being cleared away");
 }
 
-Result<Handle> Folder::Enter(Duration timeout) const {
-  const auto end = std::chrono::steady_clock::now() + timeout;
-  Handle door(OpenLockFile(path_ + kDoor));
-  if (door.get() < 0) return Unavailable("lmdb: cannot open " + path_ + kDoor + ": " + Errno());
-  while (flock(door.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (std::chrono::steady_clock::now() >= end) {
-      return Unavailable("lmdb: another process has been opening " + path_ + " for too long");
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return door;
+Result<FileLock> Folder::Enter(Duration timeout) const {
+  Handle file(OpenLockFile(path_ + kDoor));
+  if (file.get() < 0) return Unavailable("lmdb: cannot open " + path_ + kDoor + ": " + Errno());
+  FileLock door(std::move(file), timeout);
+  if (door.held()) return door;
+  return Unavailable("lmdb: another process has been opening " + path_ + " for too long");
 }
 
 }  // namespace smartcache::lmdb

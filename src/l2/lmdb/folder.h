@@ -28,6 +28,22 @@ class Handle {
   int file_;
 };
 
+// An exclusive lock on a file. Given back in so many words: a child forked meanwhile has the file
+// open as well, and would hold the lock for as long as it lives.
+class FileLock {
+ public:
+  // Waits for it; not held when `timeout` is over, or the file is not open.
+  FileLock(Handle file, Duration timeout);
+  FileLock(FileLock&&) noexcept = default;
+  FileLock& operator=(FileLock&&) = delete;
+  ~FileLock();
+  [[nodiscard]] bool held() const { return held_; }
+
+ private:
+  Handle file_;
+  bool held_;
+};
+
 class Folder {
  public:
   // Makes what is missing of `directory` and the folder in it, and removes folders of other boots,
@@ -38,7 +54,7 @@ class Folder {
   [[nodiscard]] const std::string& path() const { return path_; }
   // For making, opening and retiring the files: one at a time among all processes, until the handle
   // goes.
-  [[nodiscard]] Result<Handle> Enter(Duration timeout) const;
+  [[nodiscard]] Result<FileLock> Enter(Duration timeout) const;
 
  private:
   Folder(std::string path, Handle presence)

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -104,6 +105,28 @@ TEST(LmdbFolder, LetsOneInAtATime) {
     EXPECT_EQ(folder.value()->Enter(Duration(0)).status().code(), Code::kUnavailable);
   }
   EXPECT_TRUE(folder.value()->Enter(Duration(0)).ok());
+}
+
+TEST(LmdbFolder, ForkedChildDoesNotHoldTheDoor) {
+  const TestFolder test;
+  const auto folder = Folder::Open(test.path, "test");
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  pid_t child = -1;
+  {
+    const auto door = folder.value()->Enter(Duration(0));
+    ASSERT_TRUE(door.ok());
+    child = fork();  // with the door's file open
+    if (child == 0) {
+      char byte = 0;
+      close(ends[1]);
+      _exit(read(ends[0], &byte, 1) == 0 ? 0 : 1);  // until the parent closes its end
+    }
+  }
+  EXPECT_TRUE(folder.value()->Enter(Duration(0)).ok());
+  close(ends[0]);
+  close(ends[1]);
+  EXPECT_EQ(waitpid(child, nullptr, 0), child);
 }
 
 }  // namespace
