@@ -1,5 +1,5 @@
-// For forked children: what a thread of the parent may have been changing, or holding locked, at the fork
-// can be neither used nor destroyed.
+// For forked children: what a thread of the parent may have been changing, or holding locked, at
+// the fork can be neither used nor destroyed.
 #pragma once
 
 #include <utility>
@@ -7,7 +7,8 @@
 
 namespace smartcache {
 
-// Keeps `object` for ever, untouched, where a leak checker still sees it. Only for a child's one thread.
+// Keeps `object` for ever, untouched, where a leak checker still sees it. Only for a child's one
+// thread.
 template <class T>
 void LeaveBehind(T object) {
   static auto& kept = *new std::vector<T>();

@@ -41,12 +41,13 @@ class Signal {
 
 // Shared by its flights, which may outlive the Flights object.
 struct Flights::Registry {
-  // Set in a forked child before anything else is done with flights: the mutex may be locked for ever and
-  // the rest be half-changed.
+  // Set in a forked child before anything else is done with flights: the mutex may be locked for
+  // ever and the rest be half-changed.
   std::atomic<bool> left_behind{false};
   Mutex mutex;
   std::unordered_multimap<Tag, std::shared_ptr<FlightState>> flights GUARDED_BY(mutex);
-  std::unordered_map<std::uint64_t, FlightState*> awaited GUARDED_BY(mutex);  // by the waiting owner
+  std::unordered_map<std::uint64_t, FlightState*> awaited
+      GUARDED_BY(mutex);  // by the waiting owner
 
   std::shared_ptr<FlightState>* FindFlight(Tag hash, std::string_view key) REQUIRES(mutex) {
     const auto [first, last] = flights.equal_range(hash);
@@ -128,8 +129,8 @@ void Flights::End(const std::shared_ptr<FlightState>& flight, FlightEnd end) {
     subscriptions.swap(flight->subscriptions_);
     for (const std::uint64_t owner : flight->waiting_owners_) registry.StopAwaiting(owner, *flight);
     const auto [first, last] = registry.flights.equal_range(flight->hash_);
-    const auto found = std::find_if(
-        first, last, [&flight](const auto& other) { return other.second == flight; });
+    const auto found =
+        std::find_if(first, last, [&flight](const auto& other) { return other.second == flight; });
     if (found != last) registry.flights.erase(found);
   }
   for (const auto& done : subscriptions) done();

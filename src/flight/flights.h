@@ -1,9 +1,10 @@
-// Single flight: of all callers of this process who miss one key, one leads and the others wait for it.
-// Knows neither the store nor values: who is woken looks again. Thread-safe.
+// Single flight: of all callers of this process who miss one key, one leads and the others wait for
+// it. Knows neither the store nor values: who is woken looks again. Thread-safe.
 //
-// One mutex guards who leads what and who waits for whom, so that joining and looking for circles is one
-// step; it is held for a few look-ups, once a miss. A waiter sleeps on a signal of its own, so that the
-// woken do not queue for one lock. Callers end their flights: one that is never ended stays for ever.
+// One mutex guards who leads what and who waits for whom, so that joining and looking for circles
+// is one step; it is held for a few look-ups, once a miss. A waiter sleeps on a signal of its own,
+// so that the woken do not queue for one lock. Callers end their flights: one that is never ended
+// stays for ever.
 #pragma once
 
 #include <atomic>
@@ -39,22 +40,24 @@ class Flights {
 
   Flights();
   ~Flights();
-  // Leads if nobody does. kReentrant: `owner` leads this key itself, or waiting would close a circle of
-  // callers waiting for each other. A waiter counts as waiting until Wait returns, the flight ends, or it
-  // joins another. Owner 0 is nobody: it is never found in a circle.
+  // Leads if nobody does. kReentrant: `owner` leads this key itself, or waiting would close a
+  // circle of callers waiting for each other. A waiter counts as waiting until Wait returns, the
+  // flight ends, or it joins another. Owner 0 is nobody: it is never found in a circle.
   [[nodiscard]] Joined Join(Tag hash, std::string_view key, std::uint64_t owner);
-  // Ends a flight; wakes the waiters and runs the subscriptions, outside any lock. The first end counts.
+  // Ends a flight; wakes the waiters and runs the subscriptions, outside any lock. The first end
+  // counts.
   void End(const std::shared_ptr<FlightState>& flight, FlightEnd end);
   // Waits for the end; false after `timeout` (kNever: none).
   static bool Wait(FlightState& flight, std::uint64_t owner, Duration timeout, FlightEnd& end);
-  // The key was changed while a flight computes it: what it brings must not be kept in L1. A leader asks
-  // after it has inserted and takes its entry out again, since a change may come between asking and inserting.
+  // The key was changed while a flight computes it: what it brings must not be kept in L1. A leader
+  // asks after it has inserted and takes its entry out again, since a change may come between
+  // asking and inserting.
   void Overtake(Tag hash);
   void OvertakeAll();
   [[nodiscard]] static bool Overtaken(const FlightState& flight);
-  // In a forked child: the leaders are in the parent; forgets them without waking anybody, and leaks what
-  // another thread may have been changing. A flight from before ends quietly, and who waits for it is told
-  // kFailed at once.
+  // In a forked child: the leaders are in the parent; forgets them without waking anybody, and
+  // leaks what another thread may have been changing. A flight from before ends quietly, and who
+  // waits for it is told kFailed at once.
   void AfterFork();
 
  private:

@@ -266,7 +266,8 @@ TEST(Flights, AForkedChildLeadsWhateverOtherThreadsHeld) {
       flights.Overtake(kHash);
       flights.End(held.flight, FlightEnd::kShared);
       FlightEnd end{};
-      const bool right = leader.role == Role::kLeader && Flights::Wait(*held.flight, 3, kNever, end);
+      const bool right =
+          leader.role == Role::kLeader && Flights::Wait(*held.flight, 3, kNever, end);
       _exit(right && end == FlightEnd::kFailed ? 0 : 1);
     }
     int status = 0;
@@ -314,7 +315,8 @@ TEST(Flights, EachFlightHasOneLeaderAndLosesNobody) {
   EXPECT_GT(led, 0);
 }
 
-// Threads that lead one key and then ask for the other's: without looking for circles all of them hang.
+// Threads that lead one key and then ask for the other's: without looking for circles all of them
+// hang.
 TEST(Flights, NestedCallersNeverDeadlock) {
   constexpr int kRounds = 2'000;
   Flights flights;

@@ -26,9 +26,8 @@ void Ghosts::Put(Cell cell) {
   const auto age = [this](const Cell& other) {
     return other.number == 0 ? UINT32_MAX : last_ - other.number;
   };
-  *std::max_element(bucket.begin(), bucket.end(), [&age](const Cell& a, const Cell& b) {
-    return age(a) < age(b);
-  }) = cell;
+  *std::max_element(bucket.begin(), bucket.end(),
+                    [&age](const Cell& a, const Cell& b) { return age(a) < age(b); }) = cell;
 }
 
 void Ghosts::Add(std::uint32_t hash) {

@@ -1,5 +1,5 @@
-// The keys most recently evicted on trial, by hash alone: who comes back while remembered has proven itself.
-// Not thread-safe.
+// The keys most recently evicted on trial, by hash alone: who comes back while remembered has
+// proven itself. Not thread-safe.
 #pragma once
 
 #include <array>
@@ -9,9 +9,10 @@
 
 namespace smartcache {
 
-// A FIFO without a queue: each hash lies in one bucket of four with the number of its eviction, and is
-// remembered while fewer than `window` evictions have followed. A full bucket forgets its oldest; there are
-// at least two cells for each hash of the window, so that few are forgotten early.
+// A FIFO without a queue: each hash lies in one bucket of four with the number of its eviction, and
+// is remembered while fewer than `window` evictions have followed. A full bucket forgets its
+// oldest; there are at least two cells for each hash of the window, so that few are forgotten
+// early.
 class Ghosts {
  public:
   // How many evictions are remembered. Cheap unless the window has doubled.

@@ -19,8 +19,9 @@ struct LocalEntry {
   std::uint64_t identity = 0;
   Instant soft_deadline = kNever;
   Instant hard_deadline = kNever;
-  // A shortcut past the slots. Listener: the Slots::changes() at which all tags were last seen fresh.
-  // Embedded: the store's change counter, likewise. Only set while no slot's deadline comes before ours.
+  // A shortcut past the slots. Listener: the Slots::changes() at which all tags were last seen
+  // fresh. Embedded: the store's change counter, likewise. Only set while no slot's deadline comes
+  // before ours.
   mutable std::atomic<std::uint64_t> checked{0};
   std::unique_ptr<Value> value;
 
@@ -29,8 +30,8 @@ struct LocalEntry {
   std::uint64_t epoch = 0;  // of the store that its tokens belong to
   Duration cost{};
   std::vector<SlotToken> tags;
-  // A plain entry (stored by an explicit set) has no token of its own key: it is good while the key's slot
-  // has not been dropped and the stamp stands. Null for computed entries.
+  // A plain entry (stored by an explicit set) has no token of its own key: it is good while the
+  // key's slot has not been dropped and the stamp stands. Null for computed entries.
   SlotRef key_slot;
   std::uint64_t key_version = 0;
   std::uint64_t stamp = 0;

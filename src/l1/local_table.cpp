@@ -12,8 +12,8 @@ namespace smartcache {
 
 namespace {
 
-// A shard of few entries judges them badly and keeps no heavy ones; hits of Python come one at a time, so
-// few shards are enough to keep fills and the listener out of their way.
+// A shard of few entries judges them badly and keeps no heavy ones; hits of Python come one at a
+// time, so few shards are enough to keep fills and the listener out of their way.
 constexpr std::size_t kLeastShardBytes = 16u << 20;
 constexpr std::size_t kMostShards = 16;
 
@@ -105,8 +105,6 @@ std::size_t LocalTable::bytes() const {
   return sum;
 }
 
-void LocalTable::AfterFork() {
-  LeaveBehind(std::exchange(shards_, MakeShards(max_bytes_)));
-}
+void LocalTable::AfterFork() { LeaveBehind(std::exchange(shards_, MakeShards(max_bytes_))); }
 
 }  // namespace smartcache

@@ -1,5 +1,5 @@
-// L1: entries of this process in a bounded number of bytes, evicted by S3-FIFO. Sharded; each shard under
-// its own lock, held for a few dozen instructions; entries are destroyed outside of it.
+// L1: entries of this process in a bounded number of bytes, evicted by S3-FIFO. Sharded; each shard
+// under its own lock, held for a few dozen instructions; entries are destroyed outside of it.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +28,8 @@ class LocalTable {
   void Clear();
   [[nodiscard]] std::size_t entries() const;
   [[nodiscard]] std::size_t bytes() const;
-  // In a forked child: starts empty. What the parent kept is leaked, since one of its threads may have
-  // been changing it, and its locks may be held for ever.
+  // In a forked child: starts empty. What the parent kept is leaked, since one of its threads may
+  // have been changing it, and its locks may be held for ever.
   void AfterFork();
 
  private:

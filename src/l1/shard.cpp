@@ -8,10 +8,10 @@ namespace smartcache {
 namespace {
 
 constexpr std::size_t kFewestCells = 16;
-constexpr std::size_t kSmallShare = 10;       // the small queue's part of the bytes: one in so many
-constexpr std::uint8_t kMostUses = 3;         // two bits
-constexpr std::uint8_t kProvenUses = 2;       // used again this often on trial: on to main
-constexpr std::size_t kLeastWindow = 16;      // evictions remembered where there are few entries
+constexpr std::size_t kSmallShare = 10;   // the small queue's part of the bytes: one in so many
+constexpr std::uint8_t kMostUses = 3;     // two bits
+constexpr std::uint8_t kProvenUses = 2;   // used again this often on trial: on to main
+constexpr std::size_t kLeastWindow = 16;  // evictions remembered where there are few entries
 
 }  // namespace
 

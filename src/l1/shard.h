@@ -1,17 +1,20 @@
-// One shard of L1: a hash table and the queues of S3-FIFO in one array. Not thread-safe, destroys no entry.
+// One shard of L1: a hash table and the queues of S3-FIFO in one array. Not thread-safe, destroys
+// no entry.
 //
-//   insert -> | small: a tenth of the bytes | -> used twice more? -> | main | -> used since? -> main's head
-//                       | no                                           | no
-//                       v                                              v
-//                 ghosts: hashes alone; seen again -> main           evicted
+//   insert -> | small: a tenth of the bytes | -> used twice more -> | main | -> used -> its head
+//                       | no                                          | no
+//                       v                                             v
+//                 ghosts: hashes alone; seen again -> main          evicted
 //
-// After Yang et al., "FIFO queues are all you need for cache eviction" (SOSP'23), weighed in bytes. Tried
-// over 1,000 entries: with one use instead of two, pages read twice flush main (0.49 for 0.55 of hits on
-// zipf 1.0 mixed with them; the rest within 0.002); ghosts for twice the entries cost zipf 0.005 and give
-// a drifting popularity 0.003; counting to 7 costs the drift 0.015. Zipf 1.0 over 100,000 keys: 0.597.
+// After Yang et al., "FIFO queues are all you need for cache eviction" (SOSP'23), weighed in bytes.
+// Tried over 1,000 entries: with one use instead of two, pages read twice flush main (0.49 for 0.55
+// of hits on zipf 1.0 mixed with them; the rest within 0.002); ghosts for twice the entries cost
+// zipf 0.005 and give a drifting popularity 0.003; counting to 7 costs the drift 0.015. Zipf 1.0
+// over 100,000 keys: 0.597.
 //
-// A cell is 32 bytes, two to a cache line, found by linear probing from its hash; the queues link cells by
-// their places. At most 5/8 of the cells are taken: 1.8 probes for a hit, mostly in the line first touched.
+// A cell is 32 bytes, two to a cache line, found by linear probing from its hash; the queues link
+// cells by their places. At most 5/8 of the cells are taken: 1.8 probes for a hit, mostly in the
+// line first touched.
 #pragma once
 
 #include <cstddef>

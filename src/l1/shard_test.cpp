@@ -1,5 +1,5 @@
-// What the table keeps, and how well the policy chooses it. Ratios beside those of a plain LRU of the
-// same size over the same requests.
+// What the table keeps, and how well the policy chooses it. Ratios beside those of a plain LRU of
+// the same size over the same requests.
 #include "l1/shard.h"
 
 #include <gtest/gtest.h>

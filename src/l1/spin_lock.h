@@ -1,6 +1,6 @@
-// A lock for a few dozen instructions: an exchange to take it, a plain store to give it back (half of what
-// std::mutex costs, which is a quarter of a hit). A waiter that finds it taken for long lets others run,
-// since the holder may have been preempted.
+// A lock for a few dozen instructions: an exchange to take it, a plain store to give it back (half
+// of what std::mutex costs, which is a quarter of a hit). A waiter that finds it taken for long
+// lets others run, since the holder may have been preempted.
 #pragma once
 
 #include <atomic>
@@ -19,8 +19,8 @@ class CAPABILITY("mutex") SpinLock {
   void Unlock() RELEASE() { taken_.store(false, std::memory_order_release); }
 
  private:
-  static constexpr int kSpins = 100;    // some microseconds
-  static constexpr int kYields = 100;   // then the holder is not runnable by yielding
+  static constexpr int kSpins = 100;   // some microseconds
+  static constexpr int kYields = 100;  // then the holder is not runnable by yielding
   static constexpr std::chrono::microseconds kSleep{50};
 
   void Wait() {

@@ -1,10 +1,11 @@
-// L1's copies of tokens. A slot is usable only under the stamp it was fetched under (the generation of
-// the listener's connection, or the embedded store's change counter) and before its deadline. Lock-free to
-// read; changed under a stripe's mutex.
+// L1's copies of tokens. A slot is usable only under the stamp it was fetched under (the generation
+// of the listener's connection, or the embedded store's change counter) and before its deadline.
+// Lock-free to read; changed under a stripe's mutex.
 //
-// Reading order (Slot::UsableUntil): token, stamp, deadline, token again. Writing order (Slots::Install):
-// token away, deadline, stamp, token. Who reads a new stamp or deadline therefore finds the old token gone.
-// A fetch goes: Acquire, note version(), send, Install. What is dropped in between refuses the install.
+// Reading order (Slot::UsableUntil): token, stamp, deadline, token again. Writing order
+// (Slots::Install): token away, deadline, stamp, token. Who reads a new stamp or deadline therefore
+// finds the old token gone. A fetch goes: Acquire, note version(), send, Install. What is dropped
+// in between refuses the install.
 #pragma once
 
 #include <array>
@@ -22,8 +23,8 @@ namespace smartcache {
 
 class Slot {
  public:
-  // The deadline of `token` when the slot held it under `stamp` at some moment during the call, else the
-  // smallest Instant, which is before any `now`.
+  // The deadline of `token` when the slot held it under `stamp` at some moment during the call,
+  // else the smallest Instant, which is before any `now`.
   [[nodiscard]] Instant UsableUntil(Token token, std::uint64_t stamp) const {
     if (token == kNoToken || token_.load(std::memory_order_acquire) != token) return Instant::min();
     const std::uint64_t seen_stamp = stamp_.load(std::memory_order_acquire);
@@ -66,23 +67,27 @@ class Slots {
  public:
   // The slot of `tag`, made if there is none. It is kept as long as the caller keeps the reference.
   [[nodiscard]] SlotRef Acquire(Tag tag);
-  // Installs a fetched token, unless the slot was dropped since `version` was noted. False if it was.
+  // Installs a fetched token, unless the slot was dropped since `version` was noted. False if it
+  // was.
   bool Install(Tag tag, Slot& slot, std::uint64_t version, Token token, std::uint64_t stamp,
                Instant deadline);
-  // The tag's token is gone: forget it, and every fetch of it under way. Once this has returned, no slot
-  // matches the token and changes() has moved.
+  // The tag's token is gone: forget it, and every fetch of it under way. Once this has returned, no
+  // slot matches the token and changes() has moved.
   void Drop(Tag tag);
   void DropAll();
-  // How many slots there are; before, if they are more than `bound` and have grown by half since the last
-  // time, frees those that nothing else refers to. Amortised over the slots made: constant.
+  // How many slots there are; before, if they are more than `bound` and have grown by half since
+  // the last time, frees those that nothing else refers to. Amortised over the slots made:
+  // constant.
   std::size_t Sweep(std::size_t bound);
   [[nodiscard]] std::size_t size() const { return size_.load(std::memory_order_relaxed); }
-  // Moves whenever a slot loses what it had (dropped, another token, a nearer deadline), after the slot
-  // was changed and before the call that changed it returns. So a reader that loads c, and then finds an
-  // entry's slots matching until u, may take the entry for fresh while changes() == c and now < u.
+  // Moves whenever a slot loses what it had (dropped, another token, a nearer deadline), after the
+  // slot was changed and before the call that changed it returns. So a reader that loads c, and
+  // then finds an entry's slots matching until u, may take the entry for fresh while changes() == c
+  // and now < u.
   [[nodiscard]] std::uint64_t changes() const { return changes_.load(std::memory_order_acquire); }
-  // In a forked child: starts with no slots and usable mutexes. The parent's slots are left to those who
-  // still refer to them, and the map, which another thread may have been changing, is leaked.
+  // In a forked child: starts with no slots and usable mutexes. The parent's slots are left to
+  // those who still refer to them, and the map, which another thread may have been changing, is
+  // leaked.
   void AfterFork();
 
  private:

@@ -183,7 +183,8 @@ TEST(Slots, AForkedChildStartsAnewWhateverOtherThreadsHeld) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// --- many threads: token n goes with stamp and deadline n. Tokens up to `gone` have been lost for good.
+// --- many threads: token n goes with stamp and deadline n. Tokens up to `gone` have been lost for
+// good.
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr Token kLastToken = 50'000;
@@ -191,7 +192,8 @@ constexpr Token kLastToken = 50'000;
 constexpr Token kLastToken = 500'000;
 #endif
 
-// Installs one token after the other, every second one dropped before the next, and tells what has gone.
+// Installs one token after the other, every second one dropped before the next, and tells what has
+// gone.
 void BumpAll(Slots& slots, const SlotRef& slot, std::atomic<Token>& gone) {
   for (Token token = 1; token <= kLastToken; ++token) {
     const Instant deadline(static_cast<std::int64_t>(token));
