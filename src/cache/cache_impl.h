@@ -133,6 +133,7 @@ class CacheImpl final : public Cache,
   void OnDisconnected() override;
 
   const Options options_;
+  const EntryKey entry_key_;
   const Clock& clock_;
   Stats stats_;
   const std::unique_ptr<Store> store_;

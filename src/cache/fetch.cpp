@@ -132,7 +132,7 @@ Result<CacheImpl::StoredPtr> CacheImpl::Prove(std::string_view key, Tag hash,
   auto stored = std::make_unique<StoredValue>();
   stored->envelope = std::move(entry.envelope);
   stored->remaining = entry.ttl;
-  const auto decoded = DecodeEntry(options_.secret, key, stored->envelope);
+  const auto decoded = DecodeEntry(entry_key_, key, stored->envelope);
   if (!decoded.ok()) return miss(Counter::kMissCorrupt);
   stored->entry = *decoded;
   const EntryHeader& header = stored->entry.header;

@@ -71,7 +71,7 @@ FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
   header.tags.push_back({state->hash, state->key_token});
 
   FillRequest request;
-  const std::string envelope = EncodeEntry(options_.secret, state->key, header, computed.payload);
+  const std::string envelope = EncodeEntry(entry_key_, state->key, header, computed.payload);
   request.key = state->key;
   request.envelope = envelope;
   request.ttl = header.hard_ttl;

@@ -14,6 +14,7 @@ std::shared_ptr<Cache> Cache::Make(Options options, std::unique_ptr<Store> store
 CacheImpl::CacheImpl(Options options, std::unique_ptr<Store> store,
                      std::unique_ptr<Backplane> backplane, const Clock& clock)
     : options_(std::move(options)),
+      entry_key_(options_.secret),
       clock_(clock),
       store_(std::move(store)),
       backplane_(std::move(backplane)),

@@ -67,7 +67,7 @@ Result<bool> CacheImpl::Put(std::string_view key, Computed computed, PutConditio
   }
   while (true) {
     header.epoch = epoch_.load(std::memory_order_relaxed);
-    const auto envelope = EncodeEntry(options_.secret, key, header, computed.payload);
+    const auto envelope = EncodeEntry(entry_key_, key, header, computed.payload);
     const auto reply = store_->Put(key, envelope, header.hard_ttl, condition);
     if (!reply.ok()) {
       // It may have arrived or not: what lies under the key, here and there, is not to be served any more.
