@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.apps import apps
@@ -17,8 +18,11 @@ from djsmartcache.orm import schemes
 from djsmartcache.orm.dependencies import Computation, computation
 from tests.servers import PostgresServer
 
+MYSQL = os.environ.get("SMARTCACHE_TEST_MYSQL_URL", "")
+"""A running server to test on as well: mysql://user:password@host:port/an-empty-database."""
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql", *(["mysql"] if MYSQL else [])])
 def database(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -33,6 +37,16 @@ def database(
             "NAME": name,
             # No test here is about losing power: waiting for the disk would be all they do.
             "OPTIONS": {"timeout": 20, "init_command": "PRAGMA synchronous = OFF"},
+        }
+    elif request.param == "mysql":
+        url = urlsplit(MYSQL)
+        settings = {
+            "ENGINE": "django.db.backends.mysql",
+            "HOST": url.hostname,
+            "PORT": str(url.port or 3306),
+            "USER": url.username,
+            "PASSWORD": url.password,
+            "NAME": url.path.lstrip("/"),
         }
     else:
         server: PostgresServer = request.getfixturevalue("postgres")
@@ -91,11 +105,15 @@ def shop(database: dict[str, Any], store: dict[str, str]) -> Iterator[None]:
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute(f"TRUNCATE {', '.join(sorted(tables))} RESTART IDENTITY")
-        else:
-            cursor.execute("PRAGMA foreign_keys = OFF")
-            for table in tables:
-                cursor.execute(f"DELETE FROM {table}")
-            cursor.execute("PRAGMA foreign_keys = ON")
+            return
+        off, on = {
+            "sqlite": ("PRAGMA foreign_keys = OFF", "PRAGMA foreign_keys = ON"),
+            "mysql": ("SET FOREIGN_KEY_CHECKS = 0", "SET FOREIGN_KEY_CHECKS = 1"),
+        }[connection.vendor]
+        cursor.execute(off)
+        for table in tables:
+            cursor.execute(f"DELETE FROM {table}")
+        cursor.execute(on)
 
 
 class Recorded:

@@ -77,6 +77,10 @@ WRITES: dict[str, tuple[Callable[[Shelf], Any], str]] = {
         lambda shelf: Product.objects.filter(category=shelf.wood).update(category=shelf.empty),
         "wood empty",
     ),
+    "update of distinct rows": (
+        lambda shelf: Product.objects.filter(category=shelf.wood).distinct().update(stock=5),
+        "light wood empty none",
+    ),
     "update by range": (
         lambda shelf: Product.objects.filter(name__startswith="d").update(stock=5),
         "wood",
@@ -109,7 +113,7 @@ WRITES: dict[str, tuple[Callable[[Shelf], Any], str]] = {
         lambda shelf: Product.objects.bulk_create(
             [Product(pk=shelf.lamp.pk, name="x")],
             update_conflicts=True,
-            unique_fields=["id"],
+            unique_fields=None if connection.vendor == "mysql" else ["id"],
             update_fields=["name"],
         ),
         "light wood empty none",
@@ -248,6 +252,8 @@ VALUES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", VALUES)
 def test_values_are_compared_as_the_database_does(kind: str) -> None:
     wanted, same, other = VALUES[kind]
+    if connection.vendor == "mysql" and "name" in wanted:
+        pytest.skip("its collations are not known: text has no conditions")
     entry = read(lambda: Product.objects.filter(**wanted).count())
     Product.objects.create(**other)
     entry = read(lambda: Product.objects.filter(**wanted).count())
@@ -296,6 +302,8 @@ def test_parents_are_found_by_their_own_columns() -> None:
 
 
 def test_keys_made_by_python() -> None:
+    if connection.vendor == "mysql":
+        pytest.skip("its collations are not known: text has no conditions")
     read(lambda: list(Ticket.objects.filter(subject="a")))
     Ticket.objects.create(subject="teacher")
     entry = read(lambda: list(Ticket.objects.filter(subject="a")))

@@ -15,7 +15,7 @@ from tests.orm.conftest import environment
 from tests.testapp.models import Product
 
 PRODUCTS = 4
-ROUNDS = 150
+ROUNDS = 60
 
 
 class Worker:

@@ -40,6 +40,11 @@ ROW, CONDITION, TABLE = "row", "condition", "table"
 UUID = uuid.UUID("12345678123456781234567812345678")
 
 
+def of_text(precise: str) -> str:
+    """Give what a condition on text comes to: MySQL's collations are not known."""
+    return TABLE if connection.vendor == "mysql" else precise
+
+
 def precision(computed: Computation, model: type[Any]) -> str:
     """Say how a computation depends on a model's table."""
     assert computed.forbidden is None, computed.forbidden
@@ -146,6 +151,7 @@ PRODUCTS: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("query", PRODUCTS)
 def test_precision(query: str) -> None:
     function, expected = PRODUCTS[query]
+    expected = of_text(expected) if query == "text" else expected
     assert precision(read(function).computed, Product) == expected
 
 
@@ -160,7 +166,7 @@ class TestOtherTables:
 
     def test_a_condition_on_an_inner_joined_table(self) -> None:
         made = read(lambda: list(Product.objects.filter(category__name="light"))).computed
-        assert precision(made, Category) == CONDITION
+        assert precision(made, Category) == of_text(CONDITION)
 
     def test_a_condition_on_an_outer_joined_table_is_none(self) -> None:
         made = read(lambda: list(Product.objects.filter(category__name=None))).computed
@@ -199,7 +205,7 @@ class TestOtherTables:
     def test_keys_of_other_types(self) -> None:
         assert precision(read(lambda: list(Ticket.objects.filter(pk=UUID))).computed, Ticket) == ROW
         made = read(lambda: list(Country.objects.filter(pk="at"))).computed
-        assert precision(made, Country) == ROW
+        assert precision(made, Country) == of_text(ROW)
 
     def test_no_query_is_no_dependency(self) -> None:
         made = read(lambda: list(Product.objects.filter(pk__in=[]))).computed
@@ -353,7 +359,7 @@ class TestDeclared:
             made.depends_on([Tag, product, Place.objects.filter(name="Oak")])
         assert precision(made, Tag) == TABLE
         assert precision(made, Product) == ROW
-        assert precision(made, Place) == CONDITION
+        assert precision(made, Place) == of_text(CONDITION)
         again = read(lambda: current().depends_on([product]))  # type: ignore[union-attr]
         other.save()
         assert again.fresh

@@ -136,7 +136,7 @@ class TestKnownRows:
             read(lambda code=code: Country.objects.get(pk=code)) for code in ("at", "de")
         )
         Country.objects.filter(pk="at").update(name="Austria")
-        assert germany.fresh
+        assert germany.fresh or connection.vendor == "mysql"
         assert not austria.fresh
 
     def test_composite_keys_are_noticed(self) -> None:
@@ -172,7 +172,7 @@ class TestUnknownRows:
         "upsert": lambda product: Product.objects.bulk_create(
             [Product(pk=product.pk, name="other")],
             update_conflicts=True,
-            unique_fields=["id"],
+            unique_fields=None if connection.vendor == "mysql" else ["id"],
             update_fields=["name"],
         ),
         "create unless there": lambda product: Product.objects.bulk_create(
@@ -349,8 +349,11 @@ class TestRawSql:
     def test_the_table_written_is_dropped(self, way: str) -> None:
         lamp, _ = two_products()
         of_lamp, tags = by_pk(lamp), read(lambda: list(Tag.objects.all()))
+        sql = self.WRITES[way]
+        if connection.vendor == "mysql":
+            sql = sql.replace('"', "`").replace("TestApp_Product", "testapp_product")
         with connection.cursor() as cursor:
-            cursor.execute(self.WRITES[way])
+            cursor.execute(sql)
         assert not of_lamp.fresh
         assert tags.fresh
 
@@ -396,6 +399,8 @@ class TestRawSql:
         assert not found.fresh
 
     def test_rows_returned_by_a_write_are_seen(self) -> None:
+        if connection.vendor == "mysql":
+            pytest.skip("its UPDATE returns none")
         lamp, _ = two_products()
         of_lamp = by_pk(lamp)
         with connection.cursor() as cursor:
@@ -406,6 +411,8 @@ class TestRawSql:
         assert meanwhile.fresh is (meanwhile.value.stock == 5)
 
     def test_calls_of_the_driver_are_seen(self) -> None:
+        if connection.vendor == "mysql":
+            pytest.skip("its driver has none")
         lamp, _ = two_products()
         of_lamp, tags = by_pk(lamp), read(lambda: list(Tag.objects.all()))
         with connection.cursor() as cursor:

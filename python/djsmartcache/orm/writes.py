@@ -35,6 +35,9 @@ MAX_IMAGES = 1_000
 MAX_KNOWN = 1_000
 """Rows of one statement that are tagged one by one."""
 
+MAX_CONDITIONS = 2_000
+"""Conditions that one statement drops one by one."""
+
 Row = Sequence[Any]
 
 
@@ -146,7 +149,9 @@ class Write:
 
     def _old_by_where(self) -> list[Row] | None:
         query = self.query
-        plain = not (query.annotations or query.extra or query.extra_tables or query.is_sliced)
+        # What an UPDATE ignores a SELECT would obey, or PostgreSQL refuse to lock.
+        special = ("annotations", "extra", "extra_tables", "is_sliced", "distinct", "group_by")
+        plain = not any(getattr(query, name) for name in (*special, "select_for_update"))
         if not plain or query.count_active_tables() > 1 or getattr(query, "related_updates", None):
             return None
         select = query.chain(klass=Query)
@@ -205,7 +210,7 @@ class Write:
             tags.update(self.tags.coarse())
         else:
             tags.update(self.tags.row(key) for key in self.rows)
-        if self.details is None:
+        if self.details is None or len(self.details) > MAX_CONDITIONS:
             tags.add(self.tags.condition_bulk)
         else:
             tags.update(self.tags.condition(*detail) for detail in self.details)
