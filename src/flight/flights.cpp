@@ -151,19 +151,6 @@ bool Flights::Wait(FlightState& flight, std::uint64_t owner, Duration timeout, F
   return true;
 }
 
-void Flights::Overtake(Tag hash) {
-  const MutexLock lock(registry_->mutex);
-  const auto [first, last] = registry_->flights.equal_range(hash);
-  for (auto flight = first; flight != last; ++flight) flight->second->overtaken_.store(true);
-}
-
-void Flights::OvertakeAll() {
-  const MutexLock lock(registry_->mutex);
-  for (const auto& [hash, flight] : registry_->flights) flight->overtaken_.store(true);
-}
-
-bool Flights::Overtaken(const FlightState& flight) { return flight.overtaken_.load(); }
-
 void Flights::AfterFork() {
   auto fresh = std::make_shared<Registry>();
   registry_->left_behind.store(true, std::memory_order_release);

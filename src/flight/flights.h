@@ -49,12 +49,6 @@ class Flights {
   void End(const std::shared_ptr<FlightState>& flight, FlightEnd end);
   // Waits for the end; false after `timeout` (kNever: none).
   static bool Wait(FlightState& flight, std::uint64_t owner, Duration timeout, FlightEnd& end);
-  // The key was changed while a flight computes it: what it brings must not be kept in L1. A leader
-  // asks after it has inserted and takes its entry out again, since a change may come between
-  // asking and inserting.
-  void Overtake(Tag hash);
-  void OvertakeAll();
-  [[nodiscard]] static bool Overtaken(const FlightState& flight);
   // In a forked child: the leaders are in the parent; forgets them without waking anybody, and
   // leaks what another thread may have been changing. A flight from before ends quietly, and who
   // waits for it is told kFailed at once.
@@ -82,7 +76,6 @@ class FlightState final : public Flight {
   const Tag hash_;
   const std::string key_;
   const std::uint64_t owner_;
-  std::atomic<bool> overtaken_{false};
   std::atomic<bool> ended_{false};
   std::atomic<FlightEnd> end_{FlightEnd::kFailed};
   // Guarded by the registry's mutex.

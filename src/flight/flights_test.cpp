@@ -205,24 +205,6 @@ TEST(Flights, NobodyInParticularIsNeverInACircle) {
   flights.End(leader.flight, FlightEnd::kShared);
 }
 
-// --- overtaking
-
-TEST(Flights, AChangeOvertakesOnlyFlightsOfItsKey) {
-  Flights flights;
-  const auto a = flights.Join(1, "a", 1);
-  const auto b = flights.Join(2, "b", 2);
-  flights.Overtake(1);
-  EXPECT_TRUE(Flights::Overtaken(*a.flight));
-  EXPECT_FALSE(Flights::Overtaken(*b.flight));
-  flights.OvertakeAll();
-  EXPECT_TRUE(Flights::Overtaken(*b.flight));
-  flights.End(a.flight, FlightEnd::kShared);
-  const auto next = flights.Join(1, "a", 1);
-  EXPECT_FALSE(Flights::Overtaken(*next.flight));
-  flights.End(next.flight, FlightEnd::kShared);
-  flights.End(b.flight, FlightEnd::kShared);
-}
-
 // --- forks
 
 TEST(Flights, AFlightFromBeforeAForkIsForgottenQuietly) {
@@ -263,7 +245,6 @@ TEST(Flights, AForkedChildLeadsWhateverOtherThreadsHeld) {
       alarm(10);
       flights.AfterFork();
       const auto leader = flights.Join(kHash, "held", 3);
-      flights.Overtake(kHash);
       flights.End(held.flight, FlightEnd::kShared);
       FlightEnd end{};
       const bool right =
