@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +19,7 @@ from djsmartcache import (
     UnstorableValue,
     cache_get,
     cache_set,
+    cache_ttl,
     computing,
     invalidate_tags,
     smart_cached,
@@ -511,3 +513,99 @@ async def test_one_raises_and_the_next_takes_over() -> None:
     results = await asyncio.gather(*(f() for _ in range(5)), return_exceptions=True)
     assert sum(isinstance(result, ValueError) for result in results) == 1
     assert calls == 2
+
+
+# --- stale values, namespaces
+
+
+def expired(f: Any) -> None:
+    """Wait until the short TTL of a value is over."""
+    deadline = time.monotonic() + WAIT
+    while f.get() is not None:
+        assert time.monotonic() < deadline
+
+
+def test_a_stale_value_is_served_where_making_a_new_one_raises() -> None:
+    results: list[Any] = [[1], ValueError("broken"), [3]]
+
+    def take() -> Any:
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    f = smart_cached(key="stale", ttl=0.02, stale=600)(take)
+    assert f() == [1]
+    expired(f)
+    assert f() == [1]
+    assert results == [[3]]
+    assert f() == [3]
+    assert f.stats()["errors"] >= 1
+
+
+def test_a_stale_value_is_served_while_one_caller_makes_a_new_one() -> None:
+    entered, go = threading.Event(), threading.Event()
+    values = [1, 2]
+
+    def compute() -> int:
+        value = values.pop(0)
+        if value == 2:
+            entered.set()
+            assert go.wait(WAIT)
+        return value
+
+    f = smart_cached(key="refreshing", ttl=0.02, stale=600)(compute)
+    assert f() == 1
+    expired(f)
+    with ThreadPoolExecutor(1) as pool:
+        refreshing = pool.submit(f)
+        assert entered.wait(WAIT)
+        assert f() == 1
+        go.set()
+        assert refreshing.result(WAIT) == 2
+
+
+def test_what_was_invalidated_is_never_served_stale() -> None:
+    f = smart_cached(key="gone", ttl=600, stale=600, tags=["t"])(Counted(lambda: 1))
+    f()
+    invalidate_tags("t")
+    f.__wrapped__.function = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        f()
+
+
+def test_each_tenant_has_entries_and_tags_of_its_own(settings: Any) -> None:
+    tenant = "a"
+    made = Counted(lambda: tenant)
+    f = smart_cached(key="tenant", tags=["t"])(made)
+    settings.SMARTCACHE_NAMESPACE = lambda: tenant
+    assert f() == f() == "a"
+    tenant = "b"
+    assert f() == f() == "b"
+    invalidate_tags("t")
+    tenant = "a"
+    assert f() == "a"
+    assert made.calls == 2
+    settings.SMARTCACHE_NAMESPACE = "c"
+    tenant = "c"
+    assert f() == "c"
+
+
+def test_a_value_set_for_an_instance_is_found_for_it() -> None:
+    lamp = Product.objects.create(name="lamp")
+    f = smart_cached(Counted(lambda product: 1))
+    assert f.set(lamp, value="set")
+    assert f(lamp) == "set"
+    lamp.name = "lantern"
+    assert f(lamp) == 1
+
+
+def test_an_outer_entry_ends_no_later_than_the_inner_one() -> None:
+    inner = smart_cached(key="short", ttl=50)(lambda: 1)
+    outer = smart_cached(key="long", ttl=500)(lambda: inner())
+    for _ in range(2):  # the inner one computed inside of the outer one, then taken from the cache
+        outer()
+        remaining = cache_ttl("long")
+        assert remaining is not None
+        assert remaining <= 55
+        outer.invalidate()

@@ -74,6 +74,9 @@ def tag(kind: Literal["t", "b", "q", "r", "c", "u"], scope: str, detail: str | b
 
 def key_tag(key: bytes) -> int: ...
 
+def set_prefix(prefix: Callable[[], bytes] | bytes) -> None:
+    """What goes before the keys of every CachedFunction whose own prefix is None."""
+
 class Answer:
     """What find and get came to. ``kind`` is HIT, STALE, LEAD, WAIT or BYPASS."""
 
@@ -160,6 +163,7 @@ class Cache:
         ttl: float | None,
         tags: Sequence[tuple[int, int]] = (),
         condition: Literal["always", "if_absent", "if_present"] = "always",
+        identity: int = 0,
     ) -> bool:
         """Store explicitly. False: the condition did not hold, or the store is down."""
     def delete(self, keys: Sequence[bytes]) -> int: ...
@@ -215,11 +219,11 @@ class CachedFunction:
         plan: KeyPlan,
         slow: Callable[[bytes, int, tuple[Any, ...], dict[str, Any]], Any],
         *,
-        prefix: Callable[[], bytes] | bytes = b"",
+        prefix: Callable[[], bytes] | bytes | None = b"",
         coroutine: bool = False,
     ) -> None:
         """``slow(key, identity, args, kwargs)`` is called on anything but an L1 hit, with the full key. ``prefix`` goes
-        before every key (namespace, schema fingerprint); a callable is asked at each call. ``coroutine``: a hit is returned
+        before every key (namespace, schema fingerprint); a callable is asked at each call; None: that of the process. ``coroutine``: a hit is returned
         wrapped in an awaitable, and ``slow`` returns one.
         """
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...

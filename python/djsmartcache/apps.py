@@ -23,6 +23,7 @@ class SmartCacheConfig(AppConfig):
         keys.remember_databases()
         connection_created.connect(keys.notice_database, dispatch_uid="djsmartcache.keys")
         checks.connect()
+        keys.publish_prefix()
         patch.install()
         try:
             process.configure()  # does not connect

@@ -272,7 +272,6 @@ class Leading:
             blocks.enter_context(_computing(key))
             own = (_core.key_tag(key), self.lead.key_token)
             self.computation = blocks.enter_context(dependencies.computation(own))
-            self.computation.limit(self.job.recipe.lifetime())
             self._blocks = blocks.pop_all()
         return self
 
@@ -306,6 +305,7 @@ class Leading:
         if made.forbidden is not None or transaction.writing() or not recipe.wants(value):
             return self.refuse() if lead is None else False
         ttl, stale = _bounded(recipe.lifetime(), recipe.stale, made.remaining)
+        made.limit(ttl)  # what is made of this entry ends no later
         tags = made.tags()
         if lead is None:
             self._ended = True
@@ -497,6 +497,7 @@ def write(
     ttl: float | None,
     tags: Sequence[str] = (),
     condition: Literal["always", "if_absent", "if_present"] = "always",
+    identity: int = 0,
 ) -> bool:
     """An explicit store, at once even inside of a transaction. False: the store is down."""
     if switches.disabled() or not conf.current().enabled:
@@ -513,7 +514,7 @@ def write(
         if tokens is None:
             return False
         pairs = list(zip(wanted, tokens, strict=True))
-    return cache.put(key, value, ttl=ttl, tags=pairs, condition=condition)
+    return cache.put(key, value, ttl=ttl, tags=pairs, condition=condition, identity=identity)
 
 
 def check_ttl(ttl: Any) -> None:

@@ -221,9 +221,7 @@ class _Cached:
         slow = self._aslow if self.is_async else self._slow
         made: Any
         if self.plan is not None and not any(map(callable, self.options.vary)):
-            made = _core.CachedFunction(
-                self.plan, slow, prefix=keys.prefix, coroutine=self.is_async
-            )
+            made = _core.CachedFunction(self.plan, slow, prefix=None, coroutine=self.is_async)
             self._full_key = functools.partial(_core.CachedFunction.key, made)
         else:
             made = _KeyedByCallable(self._called_key, slow)
@@ -351,9 +349,9 @@ class _Cached:
         """Store `value` for a call, to depend on the declared tags. False: the store is down."""
         if value is _MISSING:
             raise TypeError("set(..., value=) needs the value.")
-        key, _ = self._key_of(args, kwargs)
+        key, identity = self._key_of(args, kwargs)
         tags = self.options.tags_of(args, kwargs)
-        return computing.write(key, value, self.recipe.lifetime(), tags)
+        return computing.write(key, value, self.recipe.lifetime(), tags, identity=identity)
 
     async def aset(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
         return await process.run(self.set, *args, value=value, **kwargs)

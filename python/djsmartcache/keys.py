@@ -33,7 +33,7 @@ from django.utils.functional import LazyObject, Promise
 from django.views import View
 
 from . import _core, conf
-from .exceptions import InvalidKey, KeyTemplateError, UnkeyableArgument
+from .exceptions import InvalidKey, KeyTemplateError, SettingError, UnkeyableArgument
 
 REQUEST: Final = b"request<>"
 VIEW: Final = b"view<>"
@@ -523,9 +523,23 @@ def notice_database(*, connection: Any, **_: object) -> None:
     if not _run and (in_memory or (known is not None and name != known)):
         _run = secrets.token_hex(8).encode()
         _fixed_prefix.cache_clear()
+        publish_prefix()
+
+
+def publish_prefix() -> None:
+    """Give the core the prefix of all cached functions, as bytes where it is always the same."""
+    try:
+        fixed = _fixed_prefix()
+    except SettingError:
+        fixed = None  # a call tells of it
+    _core.set_prefix(prefix if fixed is None else fixed)
 
 
 def forget(**_: object) -> None:
-    """Make the prefix again at the next use; receiver of `setting_changed`."""
+    """Make the prefix again; receiver of `setting_changed`."""
     _fixed_prefix.cache_clear()
     _schema.cache_clear()
+    publish_prefix()
+
+
+_core.set_prefix(prefix)  # until the settings are known

@@ -30,7 +30,7 @@ struct Object {
   PyObject* plan_object;
   const KeyPlan* plan;  // inside plan_object
   PyObject* slow;
-  PyObject* prefix;  // bytes, or a callable that returns them
+  PyObject* prefix;  // bytes, or a callable that returns them; null: that of the process
   std::uint64_t hits;
   bool coroutine;
 };
@@ -57,9 +57,12 @@ class KeyBuffer {
 };
 
 bool AppendPrefix(PyObject* prefix, std::string& key) {
+  if (prefix == nullptr) prefix = hooks.prefix;
+  if (prefix == nullptr) return true;
   Ref made;
   if (!PyBytes_CheckExact(prefix)) [[unlikely]] {
-    made = Ref::Steal(PyObject_CallNoArgs(prefix));
+    const Ref call = Ref::Borrow(prefix);  // a set_prefix() meanwhile must not free it
+    made = Ref::Steal(PyObject_CallNoArgs(call.get()));
     prefix = made.get();
     if (prefix == nullptr) return false;
     if (!PyBytes_Check(prefix)) {
@@ -149,8 +152,10 @@ int Init(PyObject* self, PyObject* args, PyObject* kwargs) {
   Ref no_prefix =
       prefix == nullptr ? Ref::Steal(PyBytes_FromStringAndSize(nullptr, 0)) : Ref::Borrow(prefix);
   if (!no_prefix) return -1;
-  if (!PyBytes_CheckExact(no_prefix.get()) && PyCallable_Check(no_prefix.get()) == 0) {
-    PyErr_SetString(PyExc_TypeError, "prefix must be bytes or a callable that returns them");
+  if (no_prefix.get() == Py_None) {
+    no_prefix = Ref();
+  } else if (!PyBytes_CheckExact(no_prefix.get()) && PyCallable_Check(no_prefix.get()) == 0) {
+    PyErr_SetString(PyExc_TypeError, "prefix must be bytes, a callable that returns them, or None");
     return -1;
   }
   Object* function = Of(self);

@@ -15,6 +15,7 @@ struct Hooks {
   PyObject* loads = nullptr;     // bytes, codec -> value
   PyObject* model_of = nullptr;  // label -> class
   PyObject* label_of = nullptr;  // class -> label or None
+  PyObject* prefix = nullptr;    // bytes, or a callable that returns them; null: nothing
 };
 extern Hooks hooks;
 

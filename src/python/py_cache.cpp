@@ -151,13 +151,14 @@ class PyCache {
   }
 
   bool Put(nb::handle key, nb::handle value, nb::handle ttl, nb::handle tags,
-           const std::string& condition) const {
+           const std::string& condition, std::uint64_t identity) const {
     DrainDropped();
     const std::string text = TextOfKey(key);
     const PutCondition when = ConditionOf(condition);
     Computed computed;
     computed.ttl = SecondsOf(ttl);
     computed.tags = TagTokensOf(tags);
+    computed.identity = identity;
     std::optional<Payload> payload = EncodeValue(value.ptr());
     if (!payload) nb::raise_python_error();
     if (process.keeps_local && payload->bytes.size() <= cache_->options().max_payload_bytes) {
@@ -287,7 +288,7 @@ void AddCache(nb::module_& module) {
       .def("fresh", &PyCache::Fresh, nb::arg("tags"))
       .def("bump", &PyCache::Bump, nb::arg("tags"), nb::arg("schemes") = none)
       .def("put", &PyCache::Put, nb::arg("key"), nb::arg("value").none(), nb::kw_only(),
-           nb::arg("ttl").none(), nb::arg("tags") = none, nb::arg("condition") = "always")
+           nb::arg("ttl").none(), nb::arg("tags") = none, nb::arg("condition") = "always", nb::arg("identity") = 0)
       .def("delete", &PyCache::Delete, nb::arg("keys"))
       .def("touch", &PyCache::Touch, nb::arg("key"), nb::arg("ttl").none())
       .def("clear", &PyCache::Clear)
@@ -307,6 +308,15 @@ void AddCache(nb::module_& module) {
     if (process.cache != nullptr) process.cache->AfterFork();
   });
   module.def("contexts", [](long delta) { return process.contexts += delta; }, nb::arg("delta"));
+  module.def(
+      "set_prefix",
+      [](nb::object prefix) {
+        if (!PyBytes_CheckExact(prefix.ptr()) && PyCallable_Check(prefix.ptr()) == 0) {
+          throw nb::type_error("prefix must be bytes or a callable that returns them");
+        }
+        Replace(hooks.prefix, std::move(prefix));
+      },
+      nb::arg("prefix"));
   module.def("enable", [](bool enabled) { process.enabled = enabled; }, nb::arg("enabled"));
 }
 
