@@ -12,9 +12,10 @@ constexpr std::string_view kPing = "*1\r\n$4\r\nPING\r\n";
 Status ListenLink::Subscribe(std::span<const std::string> channels, Instant now, Instant deadline) {
   channels_ = channels.size();
   redis::Batch batch;
-  batch.Start(0, 1 + channels.size());
-  batch.Arg(sharded_ ? "SSUBSCRIBE" : "SUBSCRIBE");
-  for (const std::string& channel : channels) batch.Arg(channel);
+  // One by one: sharded channels of different slots cannot be named together.
+  for (const std::string& channel : channels) {
+    batch.Add(0, {sharded_ ? "SSUBSCRIBE" : "SUBSCRIBE", channel});
+  }
   if (Status status = connection_->Send(batch.bytes(), deadline); !status.ok()) return status;
   return Send(Beat::kCheckAndFence, 0, now, deadline);
 }

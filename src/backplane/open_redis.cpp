@@ -3,6 +3,7 @@
 
 #include "backplane/redis_backplane.h"
 #include "base/hash.h"
+#include "l2/redis/cluster_servers.h"
 #include "l2/redis/keys.h"
 #include "l2/redis/redis_store.h"
 #include "l2/redis/redis_url.h"
@@ -20,11 +21,47 @@ redis::Locate LocateOf(const redis::RedisUrl& url, const redis::Login& login, co
         [endpoint = url.endpoints.front()](Instant) -> Result<redis::Endpoint> { return endpoint; };
   }
   redis::Login asking = login;
-  asking.role = redis::Role::kSentinel;
+  asking.role = redis::Role::kAny;
   asking.user = url.sentinel_user;
   asking.password = url.sentinel_password;
   auto sentinels = std::make_shared<redis::Sentinels>(url.endpoints, url.service, asking, clock);
   return [sentinels](Instant deadline) { return sentinels->FindPrimary(deadline); };
+}
+
+// What differs between one server and a cluster.
+struct Topology {
+  std::shared_ptr<redis::Servers> servers;
+  RedisBackplane::FindTargets find_targets;
+};
+
+Topology OfOneServer(const redis::RedisUrl& url, const redis::Login& login,
+                     const std::string& channel, const Clock& clock) {
+  const redis::Locate locate = LocateOf(url, login, clock);
+  const auto find_targets = [=,
+                             probe = login.probe_key](Instant deadline) -> RedisBackplane::Targets {
+    Result<redis::Endpoint> found = locate(deadline);
+    if (!found.ok()) return found.status();
+    return std::vector<RedisBackplane::Target>{{*std::move(found), probe, {channel}}};
+  };
+  return {std::make_shared<redis::SingleServer>(locate, login, clock), find_targets};
+}
+
+Topology OfCluster(const redis::RedisUrl& url, const redis::Login& login, const redis::Keys& keys,
+                   const std::string& channel, const Clock& clock) {
+  auto servers = std::make_shared<redis::ClusterServers>(url.endpoints, login, keys, clock);
+  const auto find_targets = [=](Instant deadline) -> RedisBackplane::Targets {
+    const auto primaries = servers->FindPrimaries(deadline);
+    if (!primaries.ok()) return primaries.status();
+    std::vector<RedisBackplane::Target> targets;
+    for (const auto& primary : *primaries) {
+      targets.push_back({primary.endpoint, primary.probe_key, {}});
+      for (unsigned bucket : primary.buckets) {
+        targets.back().channels.push_back(redis::ShardedChannel(channel, bucket));
+      }
+    }
+    return targets;
+  };
+  return {servers, find_targets};
 }
 
 }  // namespace
@@ -37,12 +74,6 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
     return Status(Code::kInvalidArgument, "the key prefix '" + options.prefix +
                                               "' has braces, which Redis Cluster gives a meaning");
   }
-  if (url.topology == redis::Topology::kCluster) {
-    return Status(
-        Code::kInvalidArgument,
-        "Redis URL: Cluster is not supported by this version; allowed: redis://, unix://, "
-        "redis+sentinel:// and the same with valkey");
-  }
   const redis::Keys keys(options.prefix);
   redis::Login login;
   login.user = url.user;
@@ -51,32 +82,28 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
   login.timeout = options.redis_timeout;
   login.check_interval = options.trust_bound / 4;
   login.probe_key = keys.Probe(0);
-  const redis::Locate locate = LocateOf(url, login, clock);
-
   auto peers =
       std::make_shared<redis::Peers>(Hash64(options.prefix + "\n" + std::to_string(url.database)));
-  auto servers = std::make_shared<redis::SingleServer>(locate, login, clock);
+  const bool cluster = url.topology == redis::Topology::kCluster;
+  const Topology topology = cluster ? OfCluster(url, login, keys, options.channel, clock)
+                                    : OfOneServer(url, login, options.channel, clock);
   RedisParts parts;
   parts.store = std::make_unique<redis::RedisStore>(
       redis::RedisStore::Config{.prefix = options.prefix,
                                 .channel = options.channel,
-                                .sharded_channels = false,
+                                .sharded_channels = cluster,
                                 .token_ttl = options.token_ttl,
                                 .timeout = options.redis_timeout,
                                 .token_ttls = options.start_listener && options.local_max_bytes > 0,
                                 .description = redis::Describe(url)},
-      servers, peers, clock);
+      topology.servers, peers, clock);
   if (!options.start_listener) return parts;
-  RedisBackplane::Config config;
-  config.login = login;
-  config.trust_bound = options.trust_bound;
-  config.find_targets = [locate, channel = options.channel, probe = keys.Probe(0)](
-                            Instant deadline) -> Result<std::vector<RedisBackplane::Target>> {
-    Result<redis::Endpoint> found = locate(deadline);
-    if (!found.ok()) return found.status();
-    return std::vector<RedisBackplane::Target>{{*std::move(found), probe, {channel}}};
-  };
-  parts.backplane = std::make_unique<RedisBackplane>(std::move(config), servers, peers, clock);
+  parts.backplane =
+      std::make_unique<RedisBackplane>(RedisBackplane::Config{.login = login,
+                                                              .find_targets = topology.find_targets,
+                                                              .sharded_channels = cluster,
+                                                              .trust_bound = options.trust_bound},
+                                       topology.servers, peers, clock);
   return parts;
 }
 

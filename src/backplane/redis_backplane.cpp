@@ -13,7 +13,6 @@
 
 #include "backplane/fences.h"
 #include "backplane/listen_link.h"
-#include "base/hash.h"
 #include "base/random.h"
 #include "l2/redis/dial.h"
 #include "l2/redis/message.h"
@@ -243,10 +242,9 @@ void RedisBackplane::Listener::Sleep(Duration span) {
 }
 
 std::uint64_t RedisBackplane::Listener::Epoch() const {
-  if (links_.size() == 1) return links_.front().epoch();
-  std::string all;
-  for (const ListenLink& link : links_) all += std::to_string(link.epoch()) + ",";
-  return Hash64(all);
+  std::vector<std::uint64_t> epochs;
+  for (const ListenLink& link : links_) epochs.push_back(link.epoch());
+  return redis::CombineEpochs(epochs);
 }
 
 RedisBackplane::RedisBackplane(Config config, std::shared_ptr<redis::Servers> servers,

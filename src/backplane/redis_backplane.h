@@ -24,10 +24,12 @@ class RedisBackplane final : public Backplane {
     std::string probe_key;
     std::vector<std::string> channels;
   };
+  using Targets = Result<std::vector<Target>>;
+  using FindTargets = std::function<Targets(Instant deadline)>;
   struct Config {
     redis::Login login;  // its timeout is that of connecting
     // Where to listen; asked at each connect.
-    std::function<Result<std::vector<Target>>(Instant deadline)> find_targets;
+    FindTargets find_targets;
     bool sharded_channels = false;
     Duration trust_bound{};  // silence for longer is a lost connection
   };

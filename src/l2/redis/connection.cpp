@@ -45,7 +45,7 @@ std::string_view InfoField(std::string_view info, std::string_view name) {
 bool IsFatalError(const valkeyReply& reply) {
   if (reply.type != VALKEY_REPLY_ERROR) return false;
   for (std::string_view code :
-       {"LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "NOREPLICAS", "BUSY"}) {
+       {"LOADING", "READONLY", "MASTERDOWN", "NOAUTH", "NOREPLICAS", "BUSY", "CLUSTERDOWN"}) {
     if (IsError(reply, code)) return true;
   }
   return false;
@@ -109,7 +109,7 @@ Status Connection::LogIn(const Login& login, Instant deadline) {
     if (reply->type == VALKEY_REPLY_ERROR) return ServerError(*reply);
   }
   checked_at_ = batch.sent;
-  if (login.role == Role::kSentinel) return Ok();
+  if (login.role == Role::kAny) return Ok();
   const std::string_view server = Text(batch.reply(1)), replication = Text(batch.reply(2));
   if (MajorVersion(InfoField(server, "redis_version")) < kOldestMajorVersion) {
     return Unavailable("Redis 7.0 or later, or Valkey, is needed");
@@ -121,15 +121,18 @@ Status Connection::LogIn(const Login& login, Instant deadline) {
 }
 
 Status Connection::Exchange(Batch& batch, Instant deadline) {
-  const Instant now = clock_.Now();
-  batch.sent = now;
-  check_due_ = now - checked_at_ >= check_interval_;
+  if (Status status = SendBatch(batch, deadline); !status.ok()) return status;
+  return ReceiveAll(batch, deadline);
+}
+
+Status Connection::SendBatch(Batch& batch, Instant deadline) {
+  batch.sent = clock_.Now();
+  check_due_ = batch.sent - checked_at_ >= check_interval_;
   if (check_due_) {
     // First, so that nothing is run by a server that takes no writes without being found out.
     if (Status status = Send(check_commands_, deadline); !status.ok()) return status;
   }
-  if (Status status = Send(batch.bytes(), deadline); !status.ok()) return status;
-  return ReceiveAll(batch, deadline);
+  return Send(batch.bytes(), deadline);
 }
 
 Status Connection::Send(std::string_view bytes, Instant deadline) {

@@ -17,8 +17,9 @@
 
 namespace smartcache::redis {
 
-// What a server is to be. A sentinel only tells addresses: it has no data, role or epoch.
-enum class Role : std::uint8_t { kPrimary, kSentinel };
+// What a server is to be. Any: a sentinel, a replica; such a connection has neither database nor
+// epoch.
+enum class Role : std::uint8_t { kPrimary, kAny };
 
 // How to open connections to one server.
 struct Login {
@@ -43,11 +44,13 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
 
   // Sends the batch and reads all its replies. Where the last check is too long ago, the batch
-  // carries the next one along, in the same round trip.
+  // takes the next one along, in the same round trip.
   [[nodiscard]] Status Exchange(Batch& batch, Instant deadline);
   // The two halves of Exchange, for asking several servers at once.
-  [[nodiscard]] Status Send(std::string_view bytes, Instant deadline);
+  [[nodiscard]] Status SendBatch(Batch& batch, Instant deadline);
   [[nodiscard]] Status ReceiveAll(Batch& batch, Instant deadline);
+  // Bytes as they are; their replies are read with Next.
+  [[nodiscard]] Status Send(std::string_view bytes, Instant deadline);
 
   // For a listener, which waits by itself: reads what has arrived, without blocking.
   [[nodiscard]] Status ReadAvailable();

@@ -37,4 +37,9 @@ class Keys {
   std::array<std::string, kBuckets> heads_;  // "PREFIX:{bNN}:"
 };
 
+// The channel of a bucket in a cluster: on the same server as its keys.
+[[nodiscard]] inline std::string ShardedChannel(std::string_view channel, unsigned bucket) {
+  return std::string(channel) + ":" + Keys::HashTag(bucket);
+}
+
 }  // namespace smartcache::redis

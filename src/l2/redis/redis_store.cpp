@@ -23,7 +23,7 @@ RedisStore::RedisStore(Config config, std::shared_ptr<Servers> servers,
 void RedisStore::AddChannel(Batch& batch, unsigned bucket) const {
   if (config_.sharded_channels) {
     batch.Arg("SPUBLISH");
-    batch.Arg(config_.channel, ":", Keys::HashTag(bucket));
+    batch.Arg(ShardedChannel(config_.channel, bucket));
   } else {
     batch.Arg("PUBLISH");
     batch.Arg(config_.channel);

@@ -38,11 +38,9 @@ Status DeleteMatching(Connection& connection, std::string_view pattern, Duration
     // The next step goes along with the deletion of what this one has found.
     next.Clear();
     if (!last) AddScan(next, cursor, pattern);
-    if (found.elements > 0) {
-      next.Start(0, 1 + found.elements);
-      next.Arg("UNLINK");
-      for (std::size_t i = 0; i < found.elements; ++i) next.Arg(Text(*found.element[i]));
-    }
+    // One by one: a cluster takes no keys of different slots in one command.
+    for (std::size_t i = 0; i < found.elements; ++i)
+      next.Add(0, {"UNLINK", Text(*found.element[i])});
     if (next.size() == 0) return Ok();
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,5 +39,10 @@ class Servers {
 
 // Runs `batch` on `connection`; scripts that the server does not know are sent with their source.
 [[nodiscard]] Status RunOn(Connection& connection, Batch& batch, Instant deadline);
+// The second part of it, for a batch that has its replies.
+[[nodiscard]] Status ResendUnknownScripts(Connection& connection, Batch& batch, Instant deadline);
+
+// The epoch of several primaries together. Their order counts.
+[[nodiscard]] std::uint64_t CombineEpochs(std::span<const std::uint64_t> epochs);
 
 }  // namespace smartcache::redis

@@ -6,24 +6,6 @@
 
 namespace smartcache::redis {
 
-Status RunOn(Connection& connection, Batch& batch, Instant deadline) {
-  batch.replies.clear();
-  if (Status status = connection.Exchange(batch, deadline); !status.ok()) return status;
-  Batch again;
-  std::vector<std::size_t> unknown;
-  for (std::size_t i = 0; i < batch.size(); ++i) {
-    if (batch.command(i).script == nullptr || !IsError(batch.reply(i), "NOSCRIPT")) continue;
-    again.AddWithSource(batch, i);
-    unknown.push_back(i);
-  }
-  if (unknown.empty()) return Ok();
-  if (Status status = connection.Exchange(again, deadline); !status.ok()) return status;
-  for (std::size_t i = 0; i < unknown.size(); ++i) {
-    batch.replies[unknown[i]] = std::move(again.replies[i]);
-  }
-  return Ok();
-}
-
 SingleServer::SingleServer(Locate locate, Login login, const Clock& clock)
     : locate_(std::move(locate)),
       login_(std::move(login)),

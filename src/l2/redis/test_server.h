@@ -54,7 +54,7 @@ inline std::vector<ReplyPtr> AskAll(const Endpoint& endpoint,
                                     std::initializer_list<Words> commands) {
   SocketList sockets;
   Login login;
-  login.role = Role::kSentinel;  // asks nothing of the server: it may be a replica
+  login.role = Role::kAny;  // asks nothing of the server: it may be a replica
   login.timeout = std::chrono::seconds(10);
   login.check_interval = std::chrono::hours(1);
   login.probe_key = "none";
