@@ -19,7 +19,10 @@ MISS: Final[MissType]
 """What reads return for a miss; falsy, never stored."""
 
 class StoreUnavailable(Exception):
-    """The store could not be asked. Never reaches users: the package turns it into a miss or False."""
+    """The store could not be asked.
+
+    Never reaches users: the package turns it into a miss or False.
+    """
 
 def configure(
     *,
@@ -43,10 +46,11 @@ def configure(
 ) -> Cache:
     """Make the process' cache, closing the one before. Does not connect.
 
-    ``url`` None is the embedded store in ``directory``. Times are in seconds. ``dumps`` encodes what the native
-    codec cannot as (bytes, codec); ``loads`` is its inverse, also for compressed payloads. ``model_of`` finds a model class by
-    ``app_label.ModelName`` (raises LookupError); ``label_of`` gives the label of a model class whose instances may
-    be rebuilt from their fields alone, None for others (those go through dumps).
+    ``url`` None is the embedded store in ``directory``. Times are in seconds. ``dumps`` encodes
+    what the native codec cannot as (bytes, codec); ``loads`` is its inverse, also for compressed
+    payloads. ``model_of`` finds a model class by ``app_label.ModelName`` (raises LookupError);
+    ``label_of`` gives the label of a model class whose instances may be rebuilt from their fields
+    alone, None for others (those go through dumps).
 
     Raises:
         ValueError: The URL is malformed or of an unknown scheme; names it and the allowed ones.
@@ -57,13 +61,16 @@ def current() -> Cache | None:
 
 def close() -> None: ...
 def after_fork() -> None:
-    """In a forked child: drop the parent's sockets, threads and trust. Registered with os.register_at_fork."""
+    """In a forked child: drop the parent's sockets, threads and trust.
+
+    Registered with os.register_at_fork.
+    """
 
 def contexts(delta: int) -> int:
     """Add to the number of contexts in which calls must not be answered without asking Python.
 
-    While it is above zero every CachedFunction calls its ``slow`` path. Counted: computations being recorded,
-    transactions that wrote, smartcache_disabled blocks. Returns the new number.
+    While it is above zero every CachedFunction calls its ``slow`` path. Counted: computations being
+    recorded, transactions that wrote, smartcache_disabled blocks. Returns the new number.
     """
 
 def enable(enabled: bool) -> None:
@@ -73,7 +80,6 @@ def tag(kind: Literal["t", "b", "q", "r", "c", "u"], scope: str, detail: str | b
     """The 64-bit tag; see smartcache/tag.h for kinds. Cost: one hash."""
 
 def key_tag(key: bytes) -> int: ...
-
 def set_prefix(prefix: Callable[[], bytes] | bytes) -> None:
     """What goes before the keys of every CachedFunction whose own prefix is None."""
 
@@ -82,19 +88,28 @@ class Answer:
 
     kind: int
     value: Any
-    """HIT, STALE: the value, a private copy. LEAD: a stale value to serve should computing fail, else MISS."""
+    """HIT, STALE: the value, a private copy.
+
+    LEAD: a stale value to serve should computing fail, else MISS.
+    """
     lead: Lead | None
     tags: list[tuple[int, int]]
-    """(tag, token) of the entry that a HIT or STALE came from, its own key's included: what composition inherits."""
+    """(tag, token) of the entry that a HIT or STALE came from, its own key's included.
+
+    What composition inherits.
+    """
     remaining: float | None
     """Seconds of the hard TTL that remain; None: no expiry."""
     source: str
     """"local" or "store" for HIT and STALE, else ""."""
     def subscribe(self, callback: Callable[[], object]) -> None:
-        """WAIT only: call back once, from the thread that ends the flight (GIL held), or at once."""
+        """WAIT only: call back once, at once or from the thread that ends the flight (GIL held)."""
 
 class Lead:
-    """The right and duty to bring one key's value. Dropping it unfinished abandons it with retry."""
+    """The right and duty to bring one key's value.
+
+    Dropping it unfinished abandons it with retry.
+    """
 
     key: bytes
     key_token: int
@@ -109,10 +124,11 @@ class Lead:
         identity: int = 0,
         local: bool = True,
     ) -> bool:
-        """Store the value and wake the waiters. The caller keeps ``value``: what is stored is a copy.
+        """Store the value and wake the waiters. The caller keeps ``value``: what is stored is a
+        copy.
 
-        ``ttl`` None: no expiry. False when it was not stored (the key was invalidated meanwhile, too large, the
-        store is down); the waiters then compute for themselves.
+        ``ttl`` None: no expiry. False when it was not stored (the key was invalidated meanwhile,
+        too large, the store is down); the waiters then compute for themselves.
 
         Raises:
             What ``dumps`` raises for a value that cannot be stored; the lead is then abandoned.
@@ -151,9 +167,10 @@ class Cache:
     def bump(
         self, tags: Sequence[int], schemes: Sequence[tuple[int, int, int]] = ()
     ) -> list[tuple[int, list[str]]] | None:
-        """Drop tokens everywhere. ``schemes`` are (table tag, condition-bulk tag, known version); a table whose
-        version is another one has its condition-bulk tag dropped too. Returns (version, column combinations) for
-        each, or None when the store is down: the bump is then queued and nothing served before it is replayed.
+        """Drop tokens everywhere. ``schemes`` are (table tag, condition-bulk tag, known version); a
+        table whose version is another one has its condition-bulk tag dropped too. Returns (version,
+        column combinations) for each, or None when the store is down: the bump is then queued and
+        nothing served before it is replayed.
         """
     def put(
         self,
@@ -192,26 +209,32 @@ class KeyPlan:
         defaults: dict[str, Any],
         skip_first: bool,
         literal: str,
-        template: Sequence[str | tuple[str, Sequence[tuple[Literal["attr", "item"], str | int]]]] | None,
+        template: Sequence[str | tuple[str, Sequence[tuple[Literal["attr", "item"], str | int]]]]
+        | None,
         identify: Callable[[str, Any], tuple[bytes, int]],
     ) -> None:
-        """``parameters``: names that can be given by position or keyword, in order; the first ``positional`` of
-        them only by position. ``skip_first``: leave the first argument (``cls``) out of an auto key. ``literal``: module and
-        qualified name, for auto keys. ``template``: literals and fields (argument, path); None: auto key.
-        ``identify`` gives (typed injective bytes, identity fingerprint or 0) for an argument of a type that the core
-        does not encode itself; raises TypeError for one without a stable identity, naming the argument.
+        """``parameters``: names that can be given by position or keyword, in order; the first
+        ``positional`` of them only by position. ``skip_first``: leave the first argument (``cls``)
+        out of an auto key. ``literal``: module and qualified name, for auto keys. ``template``:
+        literals and fields (argument, path); None: auto key. ``identify`` gives (typed injective
+        bytes, identity fingerprint or 0) for an argument of a type that the core does not encode
+        itself; raises TypeError for one without a stable identity, naming the argument.
 
         Raises:
             KeyError: A field names no parameter.
         """
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, int]:
-        """(key, identity) of a call. Raises TypeError as the function itself would for wrong arguments."""
+        """(key, identity) of a call.
+
+        Raises TypeError as the function itself would for wrong arguments.
+        """
 
 class CachedFunction:
     """Calls a function through the cache: an L1 hit is answered here, anything else by ``slow``.
 
-    A descriptor like a function: taken from an instance it binds. Has a ``__dict__`` for ``update_wrapper`` and for the
-    handles (invalidate, refresh, ...); taken from a bound method, a handle has the instance bound as well.
+    A descriptor like a function: taken from an instance it binds. Has a ``__dict__`` for
+    ``update_wrapper`` and for the handles (invalidate, refresh, ...); taken from a bound method, a
+    handle has the instance bound as well.
     """
 
     def __init__(
@@ -222,9 +245,10 @@ class CachedFunction:
         prefix: Callable[[], bytes] | bytes | None = b"",
         coroutine: bool = False,
     ) -> None:
-        """``slow(key, identity, args, kwargs)`` is called on anything but an L1 hit, with the full key. ``prefix`` goes
-        before every key (namespace, schema fingerprint); a callable is asked at each call; None: that of the process. ``coroutine``: a hit is returned
-        wrapped in an awaitable, and ``slow`` returns one.
+        """``slow(key, identity, args, kwargs)`` is called on anything but an L1 hit, with the full
+        key. ``prefix`` goes before every key (namespace, schema fingerprint); a callable is asked
+        at each call; None: that of the process. ``coroutine``: a hit is returned wrapped in an
+        awaitable, and ``slow`` returns one.
         """
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, int]:
@@ -240,7 +264,7 @@ def encode_entry(secret: bytes, key: bytes, payload: bytes, codec: int) -> bytes
     """A bare envelope. For tests of tampering."""
 
 def decode_entry(secret: bytes, key: bytes, envelope: bytes) -> tuple[bytes, int] | None: ...
-def encode_text(value: str | int | float | bool | None | bytes) -> bytes:
+def encode_text(value: str | int | float | bool | bytes | None) -> bytes:
     """The typed, injective rendering of a plain value inside a key."""
 
 __all__: Sequence[str]

@@ -6,15 +6,17 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from types import MethodType
-from typing import Any, Final, TypeVar, cast, overload
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from . import _core, computing, keys, process, views
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .exceptions import KeyTemplateError, UnkeyableArgument
+from .handles import Cached
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 _MISSING: Final = object()
 
 Names = Iterable[str] | Callable[..., Iterable[str]]
@@ -23,8 +25,19 @@ Vary = str | Callable[..., Any] | Iterable[str | Callable[..., Any]]
 _counters: dict[str, Counters] = {}
 
 
+class _Decorator(Protocol):
+    """What `smart_cached` with options gives."""
+
+    @overload
+    def __call__(self, function: classmethod[Any, Any, Any] | staticmethod[Any, Any]) -> Any: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> Cached[P, R]: ...
+
+
 @overload
-def smart_cached(function: F, /) -> F: ...
+def smart_cached(function: classmethod[Any, Any, Any] | staticmethod[Any, Any], /) -> Any: ...
+@overload
+def smart_cached(function: Callable[P, R], /) -> Cached[P, R]: ...
 @overload
 def smart_cached(
     *,
@@ -38,7 +51,7 @@ def smart_cached(
     vary: Vary | None = None,
     cache_none: bool = True,
     cache_errors: bool = False,
-) -> Callable[[F], F]: ...
+) -> _Decorator: ...
 
 
 def smart_cached(function: Any = None, /, **options: Any) -> Any:

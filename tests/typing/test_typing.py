@@ -26,4 +26,4 @@ def test_the_stub_says_what_the_extension_has() -> None:
 
 def test_users_get_types() -> None:
     """mypy also fails where an expected error of usage.py, an ignored one, is not found."""
-    run("mypy", "--strict", "--config-file=", "usage.py")
+    run("mypy", "--strict", "--config-file=", "usage.py", "decorated.py")
