@@ -1,5 +1,6 @@
-// How processes hear of each other's changes. A backplane has one connection whose replies and messages
-// come in one order, so that an answered fence proves that all that was announced before it has arrived.
+// How processes hear of each other's changes. A backplane has one connection whose replies and
+// messages come in one order, so that an answered fence proves that all that was announced before
+// it has arrived.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ namespace smartcache {
 class BackplaneSink {
  public:
   virtual ~BackplaneSink() = default;
-  // Connected and subscribed to a store in state `epoch`: what was known before is not to be trusted.
+  // Connected and subscribed to a store in state `epoch`: what was known before is not to be
+  // trusted.
   virtual void OnConnected(std::uint64_t epoch) = 0;
   // A fence sent at `sent` was answered: slots may be trusted until `sent` + the bound.
   virtual void OnFence(Instant sent) = 0;
@@ -34,7 +36,8 @@ class Backplane {
   virtual void Start(BackplaneSink& sink) = 0;
   // Stops and joins the thread. No call to the sink is made after it returns.
   virtual void Stop() = 0;
-  // Sends a fence and waits for its answer, shared with other callers waiting; kUnavailable after timeout.
+  // Sends a fence and waits for its answer, shared with other callers waiting; kUnavailable after
+  // timeout.
   virtual Status Fence(Duration timeout) = 0;
   // Forgets thread and socket without touching them, in a forked child; Start may be called again.
   virtual void AfterFork() = 0;

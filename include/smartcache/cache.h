@@ -2,13 +2,14 @@
 //
 //   auto answer = cache.Find(key, options);          // blocks on I/O and on others' flights
 //   kHit, kStale   answer.local holds the value
-//   kStored        answer.stored holds the payload: decode it, then Admit(lead, value) or Recompute(lead)
-//   kLead          compute; then Fill(lead, ...) or let the lead go out of scope, which abandons it
-//   kWait          another caller of this process computes (only with wait = false): subscribe and retry
-//   kBypass        compute and store nothing
+//   kStored        answer.stored holds the payload: decode it, then Admit(lead, value) or
+//   Recompute(lead) kLead          compute; then Fill(lead, ...) or let the lead go out of scope,
+//   which abandons it kWait          another caller of this process computes (only with wait =
+//   false): subscribe and retry kBypass        compute and store nothing
 //
-// Tokens of what a computation depends on are taken with Take BEFORE the data is read. Writers call Bump
-// after their COMMIT. No user code runs inside any of these calls and none holds a lock across I/O.
+// Tokens of what a computation depends on are taken with Take BEFORE the data is read. Writers call
+// Bump after their COMMIT. No user code runs inside any of these calls and none holds a lock across
+// I/O.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +32,11 @@
 
 namespace smartcache {
 
-struct LocalEntry;                                // l1/local_entry.h
+struct LocalEntry;  // l1/local_entry.h
 using LocalRef = std::shared_ptr<const LocalEntry>;
 
-// A caller's right and duty to bring the value of one key. Movable; destroying an unfinished one abandons it.
+// A caller's right and duty to bring the value of one key. Movable; destroying an unfinished one
+// abandons it.
 class Lead {
  public:
   struct State;
@@ -56,7 +58,8 @@ class Lead {
 class Flight {
  public:
   virtual ~Flight() = default;
-  // Calls `done` once, on the thread that ends the flight, or at once if it has ended. `done` must not block.
+  // Calls `done` once, on the thread that ends the flight, or at once if it has ended. `done` must
+  // not block.
   virtual void Subscribe(std::function<void()> done) = 0;
 };
 
@@ -68,51 +71,56 @@ struct StoredValue {
   EntryView entry;       // views into envelope
   Duration remaining{};  // of the hard TTL
   bool stale = false;    // the soft TTL is over
-  std::shared_ptr<LocalEntry> draft;  // what L1 will hold once the value is decoded; null: not for L1
+  std::shared_ptr<LocalEntry>
+      draft;  // what L1 will hold once the value is decoded; null: not for L1
 };
 
 struct Answer {
   AnswerKind kind = AnswerKind::kBypass;
-  LocalRef local;                       // kHit, kStale; with kLead: what to serve should computing fail
+  LocalRef local;  // kHit, kStale; with kLead: what to serve should computing fail
   std::unique_ptr<StoredValue> stored;  // kStored; with kLead as above
   std::optional<Lead> lead;             // kStored, kLead
   std::shared_ptr<Flight> flight;       // kWait
 };
 
 struct FindOptions {
-  std::uint64_t identity = 0;  // fingerprint of instances among the arguments; another one is a miss
-  std::uint64_t owner = 0;     // thread or task that asks; one that leads a key never waits for itself
-  bool lock = true;            // across processes (and Options::use_lock)
-  bool wait = true;            // for flights of this process; false: kWait
-  bool nested = false;         // the caller leads another key: bound the wait, so that circles dissolve
-  bool stale = false;          // a value past its soft TTL is served while one caller refreshes
+  std::uint64_t identity =
+      0;                    // fingerprint of instances among the arguments; another one is a miss
+  std::uint64_t owner = 0;  // thread or task that asks; one that leads a key never waits for itself
+  bool lock = true;         // across processes (and Options::use_lock)
+  bool wait = true;         // for flights of this process; false: kWait
+  bool nested = false;  // the caller leads another key: bound the wait, so that circles dissolve
+  bool stale = false;   // a value past its soft TTL is served while one caller refreshes
 };
 
 struct Computed {
-  std::string payload;               // encoded value
-  std::uint8_t codec = 0;            // Codec, with kCompressed
+  std::string payload;     // encoded value
+  std::uint8_t codec = 0;  // Codec, with kCompressed
   std::uint64_t identity = 0;
-  Duration ttl = kNever;             // jitter not yet applied
-  Duration stale = {};               // how much longer it may be served stale
+  Duration ttl = kNever;  // jitter not yet applied
+  Duration stale = {};    // how much longer it may be served stale
   Duration cost = {};
-  TagVector tags;                    // without the key's own
-  std::unique_ptr<Value> value;      // for L1; null: L2 only
+  TagVector tags;                // without the key's own
+  std::unique_ptr<Value> value;  // for L1; null: L2 only
 };
 
 enum class FillOutcome : std::uint8_t { kStored, kRejected, kTooLarge, kUnavailable };
 
 class Cache {
  public:
-  // Takes the parts. `backplane` may be null: then L1 is trusted only as the store's ChangeCounter allows.
+  // Takes the parts. `backplane` may be null: then L1 is trusted only as the store's ChangeCounter
+  // allows.
   static std::shared_ptr<Cache> Make(Options options, std::unique_ptr<Store> store,
-                                     std::unique_ptr<Backplane> backplane, const Clock& clock = Clock::System());
+                                     std::unique_ptr<Backplane> backplane,
+                                     const Clock& clock = Clock::System());
   virtual ~Cache() = default;
 
   // --- reads
   // L1 alone: the entry if it is fresh as of now, else null. Never blocks, no allocation.
   virtual LocalRef Peek(Tag hash, std::string_view key, std::uint64_t identity) = 0;
   virtual Answer Find(std::string_view key, const FindOptions& options) = 0;
-  // An explicit read: never leads nor waits. kHit, kStored (without lead; see AdmitRead) or kBypass (a miss).
+  // An explicit read: never leads nor waits. kHit, kStored (without lead; see AdmitRead) or kBypass
+  // (a miss).
   virtual Answer Get(std::string_view key, std::uint64_t identity) = 0;
   virtual std::vector<Answer> GetMany(std::span<const std::string> keys) = 0;
   // Puts a value read by Get into L1, if nothing has overtaken it.
@@ -124,20 +132,22 @@ class Cache {
   // Tokens for tags, each current no later than now; nullopt: the store is down, do not store.
   virtual std::optional<std::vector<Token>> Take(std::span<const Tag> tags,
                                                  std::span<const SchemeRequest> schemes) = 0;
-  virtual void Admit(Lead lead, std::unique_ptr<Value> value) = 0;  // ends kStored; value null: not into L1
+  virtual void Admit(Lead lead,
+                     std::unique_ptr<Value> value) = 0;  // ends kStored; value null: not into L1
   // kStored's payload could not be decoded: go on to compute. kLead or kBypass.
   virtual Answer Recompute(Lead lead) = 0;
   virtual FillOutcome Fill(Lead lead, Computed computed) = 0;
-  // Nothing to share: waiters compute for themselves at once (`retry` false: result not to be stored) or
-  // one of them takes over (`retry` true: the computation raised).
+  // Nothing to share: waiters compute for themselves at once (`retry` false: result not to be
+  // stored) or one of them takes over (`retry` true: the computation raised).
   virtual void Abandon(Lead lead, bool retry) = 0;
   // Whether every token is still the tag's present one, asked of the slots, else of the store.
   virtual bool Fresh(std::span<const TagToken> tags) = 0;
 
   // --- writes
-  // What the store has registered, after the bump, for each table asked. When the store is down the bump
-  // is queued, nothing is served until it has been replayed, and nullopt is returned.
-  virtual std::optional<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes) = 0;
+  // What the store has registered, after the bump, for each table asked. When the store is down the
+  // bump is queued, nothing is served until it has been replayed, and nullopt is returned.
+  virtual std::optional<BumpReply> Bump(std::span<const Tag> tags,
+                                        std::span<const SchemeKnowledge> schemes) = 0;
   virtual Result<bool> Put(std::string_view key, Computed computed, PutCondition condition) = 0;
   virtual Result<std::size_t> Delete(std::span<const std::string> keys) = 0;
   virtual Result<bool> Touch(std::string_view key, Duration ttl) = 0;
@@ -151,7 +161,9 @@ class Cache {
   [[nodiscard]] virtual Stats& stats() = 0;
   [[nodiscard]] virtual const Options& options() const = 0;
   [[nodiscard]] virtual std::string Describe() const = 0;
-  struct LocalUse { std::size_t entries, bytes, slots; };
+  struct LocalUse {
+    std::size_t entries, bytes, slots;
+  };
   [[nodiscard]] virtual LocalUse local_use() const = 0;
   // True while L1 may be trusted (for status pages and tests).
   [[nodiscard]] virtual bool trusted() const = 0;
@@ -160,12 +172,14 @@ class Cache {
 };
 
 // The parts, by settings.
-[[nodiscard]] Result<std::unique_ptr<Store>> OpenLmdbStore(const Options& options, const Clock& clock);
+[[nodiscard]] Result<std::unique_ptr<Store>> OpenLmdbStore(const Options& options,
+                                                           const Clock& clock);
 struct RedisParts {
   std::unique_ptr<Store> store;
   std::unique_ptr<Backplane> backplane;  // null when !options.start_listener
 };
 // Does not connect: a server that is down is found out by the first call.
-[[nodiscard]] Result<RedisParts> OpenRedis(std::string_view url, const Options& options, const Clock& clock);
+[[nodiscard]] Result<RedisParts> OpenRedis(std::string_view url, const Options& options,
+                                           const Clock& clock);
 
 }  // namespace smartcache

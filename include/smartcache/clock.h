@@ -1,5 +1,5 @@
-// Time as the cache sees it: nanoseconds of this machine's boot clock, which runs on through suspend.
-// Readings of two machines are never compared.
+// Time as the cache sees it: nanoseconds of this machine's boot clock, which runs on through
+// suspend. Readings of two machines are never compared.
 #pragma once
 
 #include <atomic>

@@ -13,19 +13,19 @@ struct Options {
   std::string prefix = "smartcache";  // of every key in the store
   Secret secret{};
 
-  std::size_t local_max_bytes = 64u << 20;  // of L1; 0: no L1
-  std::size_t max_payload_bytes = 8u << 20; // larger values are computed and not stored
+  std::size_t local_max_bytes = 64u << 20;   // of L1; 0: no L1
+  std::size_t max_payload_bytes = 8u << 20;  // larger values are computed and not stored
 
-  bool use_lock = true;                       // one process computes, the others wait
+  bool use_lock = true;  // one process computes, the others wait
   Duration lock_timeout = std::chrono::seconds(5);
   Duration trust_bound = std::chrono::seconds(2);  // B: how long an L1 trusts itself after a fence
   Duration token_ttl = std::chrono::hours(24 * 7);
-  double jitter = 0.1;                        // share of a TTL by which it is varied, up and down
+  double jitter = 0.1;  // share of a TTL by which it is varied, up and down
 
   // Redis.
   std::string channel = "smartcache:updates";
   Duration redis_timeout = std::chrono::milliseconds(250);
-  bool start_listener = true;                 // false: L1 asks the store at each hit
+  bool start_listener = true;  // false: L1 asks the store at each hit
 
   // Embedded.
   std::string directory;

@@ -13,9 +13,9 @@ namespace smartcache {
 // Grouped by what the caller does next.
 enum class Code : std::uint8_t {
   kOk = 0,
-  kUnavailable,      // The store cannot be reached or did not answer in time: compute, do not store.
-  kTooLarge,         // The value exceeds a limit: compute, do not store, count it.
-  kCorrupt,          // Damaged, foreign or tampered bytes: a miss and a counter.
+  kUnavailable,  // The store cannot be reached or did not answer in time: compute, do not store.
+  kTooLarge,     // The value exceeds a limit: compute, do not store, count it.
+  kCorrupt,      // Damaged, foreign or tampered bytes: a miss and a counter.
   kInvalidArgument,  // The caller's mistake: raise at once, naming the thing and what is allowed.
 };
 
@@ -43,8 +43,8 @@ inline Status Corrupt(std::string message) { return {Code::kCorrupt, std::move(m
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}            // NOLINT(google-explicit-constructor)
-  Result(Status status) : state_(std::move(status)) {}     // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::move(value)) {}         // NOLINT(google-explicit-constructor)
+  Result(Status status) : state_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
   [[nodiscard]] bool ok() const { return std::holds_alternative<T>(state_); }
   [[nodiscard]] const T& value() const& { return std::get<T>(state_); }
@@ -55,9 +55,7 @@ class [[nodiscard]] Result {
   T&& operator*() && { return std::move(*this).value(); }
   const T* operator->() const { return &value(); }
   T* operator->() { return &value(); }
-  [[nodiscard]] Status status() const {
-    return ok() ? Status() : std::get<Status>(state_);
-  }
+  [[nodiscard]] Status status() const { return ok() ? Status() : std::get<Status>(state_); }
 
  private:
   std::variant<Status, T> state_;

@@ -10,29 +10,29 @@
 namespace smartcache {
 
 // X(Name, "name in Python")
-#define SMARTCACHE_COUNTERS(X)                 \
-  X(LocalHit, "local_hits")                    \
-  X(StoreHit, "store_hits")                    \
-  X(StaleHit, "stale_hits")                    \
-  X(Miss, "misses")                            \
-  X(MissExpired, "misses_expired")             \
-  X(MissInvalidated, "misses_invalidated")     \
-  X(MissIdentity, "misses_identity")           \
-  X(MissCorrupt, "misses_corrupt")             \
-  X(MissEpoch, "misses_epoch")                 \
-  X(Bypass, "bypasses")                        \
-  X(Fill, "fills")                             \
-  X(FillRejected, "fills_rejected")            \
-  X(FillTooLarge, "fills_too_large")           \
-  X(Bump, "bumps")                             \
-  X(BumpQueued, "bumps_queued")                \
-  X(Message, "messages")                       \
-  X(Fence, "fences")                           \
-  X(Disconnect, "disconnects")                 \
-  X(FlightWait, "flight_waits")                \
-  X(LockWait, "lock_waits")                    \
-  X(LockTimeout, "lock_timeouts")              \
-  X(StoreError, "store_errors")                \
+#define SMARTCACHE_COUNTERS(X)             \
+  X(LocalHit, "local_hits")                \
+  X(StoreHit, "store_hits")                \
+  X(StaleHit, "stale_hits")                \
+  X(Miss, "misses")                        \
+  X(MissExpired, "misses_expired")         \
+  X(MissInvalidated, "misses_invalidated") \
+  X(MissIdentity, "misses_identity")       \
+  X(MissCorrupt, "misses_corrupt")         \
+  X(MissEpoch, "misses_epoch")             \
+  X(Bypass, "bypasses")                    \
+  X(Fill, "fills")                         \
+  X(FillRejected, "fills_rejected")        \
+  X(FillTooLarge, "fills_too_large")       \
+  X(Bump, "bumps")                         \
+  X(BumpQueued, "bumps_queued")            \
+  X(Message, "messages")                   \
+  X(Fence, "fences")                       \
+  X(Disconnect, "disconnects")             \
+  X(FlightWait, "flight_waits")            \
+  X(LockWait, "lock_waits")                \
+  X(LockTimeout, "lock_timeouts")          \
+  X(StoreError, "store_errors")            \
   X(LocalEvict, "local_evictions")
 
 enum class Counter : std::uint8_t {
@@ -42,9 +42,10 @@ enum class Counter : std::uint8_t {
       kCount,
 };
 
-inline constexpr std::array<std::string_view, static_cast<std::size_t>(Counter::kCount)> kCounterNames = {
+inline constexpr std::array<std::string_view, static_cast<std::size_t>(Counter::kCount)>
+    kCounterNames = {
 #define X(name, label) label,
-    SMARTCACHE_COUNTERS(X)
+        SMARTCACHE_COUNTERS(X)
 #undef X
 };
 

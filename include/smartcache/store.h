@@ -1,6 +1,7 @@
 // L2: where entries, tokens, schemes and locks are kept for all processes. Redis or LMDB, and an
-// in-memory one for tests. Thread-safe; every call may block up to the store's timeout, so none is made
-// under a lock. kUnavailable means that the store could not be asked or that its answer is unknown.
+// in-memory one for tests. Thread-safe; every call may block up to the store's timeout, so none is
+// made under a lock. kUnavailable means that the store could not be asked or that its answer is
+// unknown.
 //
 // Invariants every implementation keeps:
 //   A token is random, never used twice for a tag, and missing tokens are created anew (Mint).
@@ -56,9 +57,10 @@ struct SchemeRequest {
 };
 
 struct BeginReply : Reply {
-  bool locked = false;                // this caller holds the lock, or none was asked
-  TokenReply key_token;               // of the entry's own key
-  std::optional<StoredEntry> entry;   // what lay there when the lock was tried: somebody may have filled it
+  bool locked = false;   // this caller holds the lock, or none was asked
+  TokenReply key_token;  // of the entry's own key
+  std::optional<StoredEntry>
+      entry;  // what lay there when the lock was tried: somebody may have filled it
 };
 
 // What a writer knows of a table's registered column combinations.
@@ -86,10 +88,10 @@ struct PutReply : Reply {
 
 struct FillRequest {
   std::string_view key;
-  std::string_view envelope;      // empty: store nothing, only release the lock
+  std::string_view envelope;  // empty: store nothing, only release the lock
   Duration ttl = kNever;
-  Token key_token = kNoToken;     // stored only while this is the token of the key's own tag
-  std::uint64_t lock_owner = 0;   // released when not 0 and still held, waking the waiters
+  Token key_token = kNoToken;    // stored only while this is the token of the key's own tag
+  std::uint64_t lock_owner = 0;  // released when not 0 and still held, waking the waiters
 };
 
 class Store {
@@ -97,8 +99,8 @@ class Store {
   virtual ~Store() = default;
 
   // --- reads
-  // The entry and the present tokens of `tags` (those the caller believes the entry has) in one round
-  // trip. `entry` is nullopt for a miss.
+  // The entry and the present tokens of `tags` (those the caller believes the entry has) in one
+  // round trip. `entry` is nullopt for a miss.
   virtual Result<GetReply> Get(std::string_view key, std::span<const Tag> tags) = 0;
   // Several entries without tokens, each as of one moment.
   virtual Result<std::vector<GetReply>> GetMany(std::span<const std::string> keys) = 0;
@@ -107,27 +109,33 @@ class Store {
 
   // --- computing
   // Present tokens, created where missing, after the schemes have been registered.
-  virtual Result<TokensReply> Mint(std::span<const Tag> tags, std::span<const SchemeRequest> schemes) = 0;
-  // Mints the token of the key's own tag; tries the lock for `lease` when lock_owner is not 0; reads the
-  // entry again. One round trip.
-  virtual Result<BeginReply> Begin(std::string_view key, std::uint64_t lock_owner, Duration lease) = 0;
-  // Stores a computed entry and releases the lock, atomically. False: the key's token has changed (or is
-  // gone), so nothing was stored.
+  virtual Result<TokensReply> Mint(std::span<const Tag> tags,
+                                   std::span<const SchemeRequest> schemes) = 0;
+  // Mints the token of the key's own tag; tries the lock for `lease` when lock_owner is not 0;
+  // reads the entry again. One round trip.
+  virtual Result<BeginReply> Begin(std::string_view key, std::uint64_t lock_owner,
+                                   Duration lease) = 0;
+  // Stores a computed entry and releases the lock, atomically. False: the key's token has changed
+  // (or is gone), so nothing was stored.
   virtual Result<bool> Fill(const FillRequest& request) = 0;
   // Prolongs a held lock; false when it is no longer this owner's.
-  virtual Result<bool> RenewLock(std::string_view key, std::uint64_t lock_owner, Duration lease) = 0;
-  // Waits until the lock of `key` is free, at most `timeout`. Returns at once when it is free already.
-  // False: the time is over and the lock still held.
+  virtual Result<bool> RenewLock(std::string_view key, std::uint64_t lock_owner,
+                                 Duration lease) = 0;
+  // Waits until the lock of `key` is free, at most `timeout`. Returns at once when it is free
+  // already. False: the time is over and the lock still held.
   virtual Result<bool> AwaitUnlock(std::string_view key, Duration timeout) = 0;
 
   // --- writes
   // Drops the tokens, compares the schemes, announces all of it. One round trip per bucket group.
-  virtual Result<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes) = 0;
-  // An explicit store by the user: replaces the entry, drops the token of the key's own tag, announces it.
-  // The reply's epoch tells the caller whether the one in the envelope is the store's.
+  virtual Result<BumpReply> Bump(std::span<const Tag> tags,
+                                 std::span<const SchemeKnowledge> schemes) = 0;
+  // An explicit store by the user: replaces the entry, drops the token of the key's own tag,
+  // announces it. The reply's epoch tells the caller whether the one in the envelope is the
+  // store's.
   virtual Result<PutReply> Put(std::string_view key, std::string_view envelope, Duration ttl,
                                PutCondition condition) = 0;
-  // Deletes entries and the tokens of their own tags, announces them. Returns how many entries there were.
+  // Deletes entries and the tokens of their own tags, announces them. Returns how many entries
+  // there were.
   virtual Result<std::size_t> Delete(std::span<const std::string> keys) = 0;
   // Sets the remaining time to live; false when there is no such entry.
   virtual Result<bool> Touch(std::string_view key, Duration ttl) = 0;
@@ -139,14 +147,15 @@ class Store {
   virtual Result<bool> UserUnlock(std::string_view name, std::uint64_t owner) = 0;
 
   // --- state
-  // Embedded stores: a counter that changes with every bump by any process, one memory load; slots read
-  // at a value are good while it stays. 0 means "cannot be trusted". Others return nullopt.
+  // Embedded stores: a counter that changes with every bump by any process, one memory load; slots
+  // read at a value are good while it stays. 0 means "cannot be trusted". Others return nullopt.
   virtual std::optional<std::uint64_t> ChangeCounter() { return std::nullopt; }
   // Whether calls are worth making: false while a circuit breaker is open. Never blocks.
   virtual bool Available() = 0;
   // Drops sockets, threads and maps without touching the parent's; called in a forked child.
   virtual void AfterFork() = 0;
-  // One line for people: "redis://127.0.0.1:6379/0", "lmdb:/run/user/0/djsmartcache/…". No passwords.
+  // One line for people: "redis://127.0.0.1:6379/0", "lmdb:/run/user/0/djsmartcache/…". No
+  // passwords.
   [[nodiscard]] virtual std::string Describe() const = 0;
 };
 

@@ -1,6 +1,7 @@
-// The orchestrator: wires L1, slots, flights, store and backplane into the two ways. One file per way:
-// find.cpp (reads), fill.cpp (storing what was computed), write.cpp (invalidation and explicit stores),
-// fetch.cpp (reading the store and proving freshness), lifecycle.cpp (threads, forks, the listener).
+// The orchestrator: wires L1, slots, flights, store and backplane into the two ways. One file per
+// way: find.cpp (reads), fill.cpp (storing what was computed), write.cpp (invalidation and explicit
+// stores), fetch.cpp (reading the store and proving freshness), lifecycle.cpp (threads, forks, the
+// listener).
 //
 // Lock order: none is held while another is taken, across I/O, or while a Value is destroyed.
 #pragma once
@@ -106,7 +107,8 @@ class CacheImpl final : public Cache,
   // --- find.cpp
   // Whether the store may be asked: nothing pending (it is replayed first), the breaker closed.
   bool Ready();
-  // kHit, or kBypass for "not in L1"; sets `stale` to an entry past its soft TTL that may be served.
+  // kHit, or kBypass for "not in L1"; sets `stale` to an entry past its soft TTL that may be
+  // served.
   Answer FindLocal(std::string_view key, Tag hash, const FindOptions& options, LocalRef& stale);
   Answer LeadOn(StatePtr state, LocalRef stale_local);
   Answer Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_stored);

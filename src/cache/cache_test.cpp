@@ -1,5 +1,5 @@
-// The whole way of reads and writes, of several processes over one store, without a server and without
-// sleeping: embedded (change counter), with a listener, and with neither.
+// The whole way of reads and writes, of several processes over one store, without a server and
+// without sleeping: embedded (change counter), with a listener, and with neither.
 #include "smartcache/cache.h"
 
 #include <gtest/gtest.h>
@@ -78,7 +78,8 @@ class HandBackplane final : public Backplane {
 class SlowStore final : public MemoryStore {
  public:
   using MemoryStore::MemoryStore;
-  Result<TokensReply> Mint(std::span<const Tag> tags, std::span<const SchemeRequest> schemes) override {
+  Result<TokensReply> Mint(std::span<const Tag> tags,
+                           std::span<const SchemeRequest> schemes) override {
     auto reply = MemoryStore::Mint(tags, schemes);
     if (const auto then = std::exchange(on_the_way, nullptr)) then();
     return reply;
@@ -135,9 +136,11 @@ class CacheTest : public testing::TestWithParam<Mode> {
   // What a decorated function does; "" where it would have to compute without storing.
   std::string Call(Process& process, const std::string& key, const std::vector<Tag>& tags,
                    const std::string& fresh, FindOptions options = {}) {
-    if (const auto local = process.cache->Peek(KeyTag(key), key, options.identity)) return TextOf(local);
+    if (const auto local = process.cache->Peek(KeyTag(key), key, options.identity))
+      return TextOf(local);
     Answer answer = process.cache->Find(key, options);
-    if (answer.kind == AnswerKind::kHit || answer.kind == AnswerKind::kStale) return TextOf(answer.local);
+    if (answer.kind == AnswerKind::kHit || answer.kind == AnswerKind::kStale)
+      return TextOf(answer.local);
     if (answer.kind == AnswerKind::kStored) {
       std::string text(answer.stored->entry.payload);
       process.cache->Admit(std::move(*answer.lead), std::make_unique<Text>(text));
@@ -197,7 +200,8 @@ TEST_P(CacheTest, BumpDropsEverywhereWhatDependsOnItAndNothingElse) {
 }
 
 TEST_P(CacheTest, TrustedHitAsksNobody) {
-  if (GetParam() == Mode::kNoListener) GTEST_SKIP() << "without a listener every hit asks the store";
+  if (GetParam() == Mode::kNoListener)
+    GTEST_SKIP() << "without a listener every hit asks the store";
   Process a = Spawn();
   Call(a, "k", {row, other}, "one");
   Call(a, "k", {row, other}, "one");
@@ -572,8 +576,8 @@ TEST_P(CacheTest, ClosedCacheBypasses) {
   EXPECT_EQ(a.cache->Find("k", {}).kind, AnswerKind::kBypass);
 }
 
-// Readers on several threads and processes while a writer counts up: whoever begins after a bump was
-// acknowledged sees that count or a later one, at once in the embedded and the unlistened mode.
+// Readers on several threads and processes while a writer counts up: whoever begins after a bump
+// was acknowledged sees that count or a later one, at once in the embedded and the unlistened mode.
 TEST_P(CacheTest, NoReadIsOlderThanTheLastAcknowledgedWrite) {
   Process a = Spawn();
   Process b = Spawn();

@@ -53,7 +53,8 @@ void CacheImpl::Install(std::span<const Tag> tags, std::span<const Placeholder> 
 }
 
 Freshness CacheImpl::Revalidate(const LocalEntry& entry) {
-  if (entry.tags.empty() || entry.key_slot) return Freshness::kStale;  // only the entry itself can tell
+  if (entry.tags.empty() || entry.key_slot)
+    return Freshness::kStale;  // only the entry itself can tell
   std::vector<Tag> tags;
   tags.reserve(entry.tags.size());
   for (const auto& held : entry.tags) tags.push_back(held.tag_token.tag);
@@ -148,7 +149,8 @@ Result<CacheImpl::StoredPtr> CacheImpl::Prove(std::string_view key, Tag hash,
   // Tokens that the hint did not foresee take a second trip.
   std::vector<Tag> missing;
   const auto held = [&known](Tag tag) {
-    return std::find_if(known.begin(), known.end(), [tag](const TagToken& k) { return k.tag == tag; });
+    return std::find_if(known.begin(), known.end(),
+                        [tag](const TagToken& k) { return k.tag == tag; });
   };
   for (const auto& [tag, token] : header.tags) {
     if (held(tag) == known.end()) missing.push_back(tag);

@@ -8,7 +8,8 @@ namespace smartcache {
 
 namespace {
 
-// How often a caller waits for somebody else's result that then is not there, before it computes for itself.
+// How often a caller waits for somebody else's result that then is not there, before it computes
+// for itself.
 constexpr int kMaxVainWaits = 2;
 
 }  // namespace
@@ -109,7 +110,8 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
       return bypass();
     }
     if (end == FlightEnd::kUnshared) return bypass();
-    // Shared: it is fresh now, or a write came since the leader began and this caller must not have it.
+    // Shared: it is fresh now, or a write came since the leader began and this caller must not have
+    // it.
     if (end == FlightEnd::kShared) ++vain_waits;
   }
   return bypass();
@@ -192,7 +194,8 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
       return GiveUp(std::move(state));
     }
     if (!*freed) {
-      // Still held: its owner lives and renews it. A nested caller may be what that owner waits for.
+      // Still held: its owner lives and renews it. A nested caller may be what that owner waits
+      // for.
       stats_.Add(Counter::kLockTimeout);
       may_wait = !state->options.nested;
       continue;
@@ -200,7 +203,8 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
     auto fetched = Fetch(state->key, state->hash, state->options);
     if (!fetched.ok()) return GiveUp(std::move(state));
     if (*fetched && !(*fetched)->stale) return Serve(std::move(state), std::move(*fetched));
-    // Released with nothing there: not to be shared, or its owner died. Do not queue up for that for ever.
+    // Released with nothing there: not to be shared, or its owner died. Do not queue up for that
+    // for ever.
     if (++vain_waits >= kMaxVainWaits) may_wait = false;
   }
   if (state->lock_owner != 0) state->renewal = keeper_.Add(state->key, state->lock_owner);

@@ -1,5 +1,6 @@
-// Which tags an entry had when last seen, so that its tokens can be asked for together with it. A guess:
-// a wrong one costs a round trip, nothing else. Bounded; a newer key overwrites an older one.
+// Which tags an entry had when last seen, so that its tokens can be asked for together with it. A
+// guess: a wrong one costs a round trip, nothing else. Bounded; a newer key overwrites an older
+// one.
 #pragma once
 
 #include <array>
@@ -13,8 +14,8 @@ namespace smartcache {
 
 class Hints {
  public:
-  // The tags last noted for the key with this hash; its own tag alone when nothing is known, since that is
-  // what computed entries always have.
+  // The tags last noted for the key with this hash; its own tag alone when nothing is known, since
+  // that is what computed entries always have.
   [[nodiscard]] std::vector<Tag> Of(Tag hash);
   void Note(Tag hash, const TagVector& tags);
   void AfterFork();

@@ -48,8 +48,8 @@ void Keeper::Run(State& state) {
       if (state.stopping) return;
       due.assign(state.held.begin(), state.held.end());
     }
-    // A lock that cannot be renewed is lost, which costs a second computation and no correctness: tokens
-    // decide what may be stored.
+    // A lock that cannot be renewed is lost, which costs a second computation and no correctness:
+    // tokens decide what may be stored.
     for (const auto& held : due) (void)store_.RenewLock(held.key, held.owner, lease_);
   }
 }

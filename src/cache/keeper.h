@@ -1,5 +1,6 @@
-// Renews the locks of computations under way, so that a lock's lease can be short (a dead owner costs the
-// waiters one lease) and a computation long. One thread, started with the first lock it is given.
+// Renews the locks of computations under way, so that a lock's lease can be short (a dead owner
+// costs the waiters one lease) and a computation long. One thread, started with the first lock it
+// is given.
 #pragma once
 
 #include <cstdint>

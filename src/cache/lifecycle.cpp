@@ -26,7 +26,8 @@ CacheImpl::CacheImpl(Options options, std::unique_ptr<Store> store,
 CacheImpl::~CacheImpl() { Close(); }
 
 void CacheImpl::EnsureStarted() {
-  // Threads are started by the first use, not at import: a server that forks its workers first has none.
+  // Threads are started by the first use, not at import: a server that forks its workers first has
+  // none.
   if (!backplane_ || started_.load(std::memory_order_acquire)) return;
   if (closed_.load(std::memory_order_acquire)) return;
   if (!started_.exchange(true, std::memory_order_acq_rel)) backplane_->Start(*this);

@@ -49,7 +49,8 @@ void Pending::Done(const Batch& batch) {
 }
 
 void Pending::AfterFork() {
-  // Another thread of the parent may have held the mutex: the old state is left behind, not destroyed.
+  // Another thread of the parent may have held the mutex: the old state is left behind, not
+  // destroyed.
   new (this) Pending;
 }
 

@@ -1,5 +1,5 @@
-// Invalidations that the store has not acknowledged. While there are any, nothing is served: what they
-// should have dropped may still be readable. Thread-safe.
+// Invalidations that the store has not acknowledged. While there are any, nothing is served: what
+// they should have dropped may still be readable. Thread-safe.
 #pragma once
 
 #include <atomic>

@@ -70,14 +70,16 @@ Result<bool> CacheImpl::Put(std::string_view key, Computed computed, PutConditio
     const auto envelope = EncodeEntry(entry_key_, key, header, computed.payload);
     const auto reply = store_->Put(key, envelope, header.hard_ttl, condition);
     if (!reply.ok()) {
-      // It may have arrived or not: what lies under the key, here and there, is not to be served any more.
+      // It may have arrived or not: what lies under the key, here and there, is not to be served
+      // any more.
       stats_.Add(Counter::kStoreError);
       pending_.AddKeys(std::array{std::string(key)});
       return reply.status();
     }
     DropLocally(own_tag);
     if (!reply->stored || reply->epoch == header.epoch) return reply->stored;
-    // The store was replaced since: the entry would be a miss. What is there now is what we have just put.
+    // The store was replaced since: the entry would be a miss. What is there now is what we have
+    // just put.
     epoch_.store(reply->epoch, std::memory_order_relaxed);
     condition = PutCondition::kAlways;
   }

@@ -1,8 +1,8 @@
 // How far L1 may trust its slots: the stamp they must bear, and until when.
 //
-// With a listener the stamp is a generation, changed at every connect and disconnect, and trust lasts for
-// a bound after the last answered fence was SENT. Without one there is no trust; embedded stores lend
-// their change counter as the stamp (see Store::ChangeCounter).
+// With a listener the stamp is a generation, changed at every connect and disconnect, and trust
+// lasts for a bound after the last answered fence was SENT. Without one there is no trust; embedded
+// stores lend their change counter as the stamp (see Store::ChangeCounter).
 #pragma once
 
 #include <atomic>
@@ -21,8 +21,8 @@ class Trust {
  public:
   explicit Trust(Duration bound) : bound_(bound) {}
 
-  // What may be trusted. Read the generation after `until`, so that a fence between the two is seen as the
-  // newer stamp with the older deadline, never the other way round.
+  // What may be trusted. Read the generation after `until`, so that a fence between the two is seen
+  // as the newer stamp with the older deadline, never the other way round.
   [[nodiscard]] TrustNow Now() const {
     const Instant until(until_.load(std::memory_order_acquire));
     return {generation_.load(std::memory_order_acquire), until};
