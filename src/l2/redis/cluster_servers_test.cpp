@@ -180,6 +180,10 @@ TEST(ClusterServers, FollowsSlotsThatMove) {
   const std::string from_id = cluster.At(from, {"CLUSTER", "MYID"});
   const std::string to_id = cluster.At(to, {"CLUSTER", "MYID"});
   const Token token = store.Mint(Tags{tag}, {})->tokens[0].token;
+  Options mute = options;
+  mute.start_listener = false;
+  const auto deaf = OpenRedis(cluster.url(), mute, Clock::System());
+  EXPECT_EQ(deaf->store->Tokens(Tags{tag})->tokens[0].token, token);
 
   // Under way: a key that has gone already is asked for at the new place.
   ASSERT_EQ(cluster.At(to, {"CLUSTER", "SETSLOT", slot, "IMPORTING", from_id}), "OK");
@@ -204,6 +208,9 @@ TEST(ClusterServers, FollowsSlotsThatMove) {
   for (std::size_t i : {to, from, (from + 2) % 3}) {
     ASSERT_EQ(cluster.At(i, {"CLUSTER", "SETSLOT", slot, "NODE", to_id}), "OK");
   }
+  // Who does not listen is told by the first call, and follows within it.
+  const auto told = deaf->store->Tokens(Tags{tag});
+  EXPECT_TRUE(told.ok()) << told.status().message();
   EXPECT_TRUE(Eventually([&] { return one.losses >= 1; }));
   ASSERT_TRUE(Eventually([&] { return store.Mint(Tags{tag}, {}).ok(); }));
   ASSERT_TRUE(Eventually([&] { return one.parts.backplane->Fence(kFenceLimit).ok(); }));
