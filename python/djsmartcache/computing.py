@@ -305,7 +305,10 @@ class Leading:
         if made.forbidden is not None or transaction.writing() or not recipe.wants(value):
             return self.refuse() if lead is None else False
         ttl, stale = _bounded(recipe.lifetime(), recipe.stale, made.remaining)
-        made.limit(ttl)  # what is made of this entry ends no later
+        if ttl is not None:
+            made.limit(
+                ttl * (1 - conf.current().jitter_pct)
+            )  # what is made of this entry ends no later
         tags = made.tags()
         if lead is None:
             self._ended = True
@@ -367,6 +370,7 @@ def _bounded(
     """TTL and stale time of what is made of entries that end in `remaining` seconds."""
     if remaining is None:
         return ttl, stale
+    remaining /= 1 + conf.current().jitter_pct  # which the core may add
     if ttl is None or remaining < ttl:
         return remaining, 0.0
     return ttl, min(stale, remaining - ttl)

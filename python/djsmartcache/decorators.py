@@ -130,6 +130,8 @@ class _Options:
         if condition is not None and not callable(condition):
             raise TypeError(f"condition={condition!r}: a callable of the result, or None.")
         self.key = key
+        self.plans: dict[tuple[str, Any], _core.KeyPlan] = {}
+        """Of methods that method_decorator decorates anew at every request."""
         self.ttl = ttl
         self.stale = float(stale)
         self.lock = bool(lock)
@@ -194,10 +196,15 @@ class _CachedClassMethod(classmethod):  # type: ignore[type-arg]
         return self.__func__.__get__(cls, type(cls))
 
 
+def _innermost(function: Any) -> Any:
+    """What is called in the end: method_decorator hands over a partial of a bound method."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
 def _check_kind(function: Any) -> None:
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
+    inner = _innermost(function)
     if inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner):
         raise TypeError(
             f"{inner!r} is a generator: it can be read once. Cache a function that returns a list."
@@ -225,10 +232,20 @@ class _Cached:
         self.is_async = iscoroutinefunction(function) or iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
-        template = options.key if isinstance(options.key, str) else None
-        named = self.name if template is not None or options.key is None else None
-        self.plan = None if named is None else keys.plan(function, template, name=named)
+        self.plan = self._plan()
         self.callable = self._make_callable()
+
+    def _plan(self) -> _core.KeyPlan | None:
+        """The compiled key; None where a callable makes it."""
+        if callable(self.options.key):
+            return None
+        method = getattr(_innermost(self.function), "__func__", None)
+        known = self.options.plans.get((self.name, method))
+        if known is None:
+            known = keys.plan(self.function, self.options.key, name=self.name)
+            if method is not None:
+                self.options.plans[self.name, method] = known
+        return known
 
     def _make_callable(self) -> Any:
         slow = self._aslow if self.is_async else self._slow
@@ -311,13 +328,10 @@ class _Cached:
             self.options.tags_of(args, kwargs),
             self.options.things_of(args, kwargs),
         )
-        inner = self.function
-        while isinstance(inner, functools.partial):  # of method_decorator, around a bound method
-            inner = inner.func
         given = next((arg for arg in args[:1] if arg is not request), None)
         return views.CachedView(
             request,
-            getattr(inner, "__self__", given),
+            getattr(_innermost(self.function), "__self__", given),
             args,
             kwargs,
             job,

@@ -74,6 +74,7 @@ class CachedView:
         self.view_job = job
         self.vary = vary
         self.cache_errors = cache_errors
+        self._host = ""
         self.declared: set[str] = set()
         """What may be read because the key has it."""
         self.names: frozenset[str] = frozenset()
@@ -91,7 +92,7 @@ class CachedView:
         parts = (
             request.method,
             request.scheme,
-            request.get_host(),
+            self._host or request.get_host(),
             request.get_full_path(),
             translation.get_language(),
             timezone.get_current_timezone_name(),
@@ -188,7 +189,7 @@ class CachedView:
         if self.request.method not in ("GET", "HEAD"):
             return "fwd=method", ""
         try:
-            self.request.get_host()
+            self._host = self.request.get_host()
         except DisallowedHost:
             return "fwd=bypass", "host"
         return "", ""
