@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection, connections
 
@@ -72,6 +73,8 @@ def _use(settings: dict[str, Any]) -> None:
     connections.configure_settings({"default": settings})
     # A wrapper keeps the settings it was made with.
     connections["default"] = connections.create_connection("default")
+    # Django remembers the ids of content types by alias, and this is another database.
+    ContentType.objects.clear_cache()
 
 
 @pytest.fixture(params=["embedded", "redis"])
