@@ -116,7 +116,7 @@ def test_a_forked_server_with_preload_serves_fresh_pages(store: str, tmp_path: P
     port = _free_port()
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "SMARTCACHE_TEST_STORE": store,
     }
