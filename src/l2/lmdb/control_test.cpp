@@ -1,7 +1,12 @@
 #include "l2/lmdb/control.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include "l2/lmdb/test_folder.h"
@@ -71,13 +76,24 @@ TEST_F(LmdbControlTest, CountersOfTwoFilesHaveNothingInCommon) {
             1'000'000u);
 }
 
+// Whether thread `id` of this process sleeps in a system call.
+bool Sleeps(pid_t id) {
+  std::ifstream file("/proc/self/task/" + std::to_string(id) + "/stat");
+  std::string number, name, state;
+  file >> number >> name >> state;
+  return state == "S";
+}
+
 TEST_F(LmdbControlTest, AnnouncementWakesTheWaiters) {
   const auto control = Open(), other = Open();
   constexpr Tag kKey = 4711;
   const std::uint32_t seen = other->UnlockCount(kKey);
+  std::atomic<pid_t> waiting{0};
   std::thread waiter([&] {
+    waiting = static_cast<pid_t>(syscall(SYS_gettid));
     while (other->UnlockCount(kKey) == seen) other->AwaitUnlock(kKey, seen, kLong);
   });
+  while (waiting == 0 || !Sleeps(waiting)) std::this_thread::yield();
   control->AnnounceUnlock(kKey);
   waiter.join();
   other->AwaitUnlock(kKey, seen, kLong);  // announced before: no wait

@@ -95,17 +95,37 @@ TEST_F(LmdbStoreTest, FullMapEvictsTheOldAndNeverRefuses) {
 
 TEST_F(LmdbStoreTest, EvictsTheExpiredBeforeTheLiving) {
   const std::string envelope(1000, 'x');
-  constexpr int kEach = 1500;  // a third of what fits
-  for (int i = 0; i < kEach; ++i) ASSERT_TRUE(Put("living" + std::to_string(i), envelope));
+  constexpr int kLiving = 1500, kBrief = 4000;  // fill the map
+  for (int i = 0; i < kLiving; ++i) ASSERT_TRUE(Put("living" + std::to_string(i), envelope));
   clock_.Advance(std::chrono::seconds(1));
-  for (int i = 0; i < kEach; ++i) {
+  for (int i = 0; i < kBrief; ++i) {
     ASSERT_TRUE(Put("brief" + std::to_string(i), envelope, std::chrono::seconds(1)));
   }
+  const auto living = [&] {
+    int count = 0;
+    for (int i = 0; i < kLiving; ++i) count += Has("living" + std::to_string(i)) ? 1 : 0;
+    return count;
+  };
+  const int before = living();
+  EXPECT_GT(before, kLiving / 2);
   clock_.Advance(std::chrono::seconds(2));  // all that is newer has expired
-  for (int i = 0; i < 2 * kEach; ++i) ASSERT_TRUE(Put("new" + std::to_string(i), envelope));
-  int living = 0;
-  for (int i = 0; i < kEach; ++i) living += Has("living" + std::to_string(i)) ? 1 : 0;
-  EXPECT_GT(living, kEach * 9 / 10);
+  // Each needs the room of a hundred.
+  for (int i = 0; i < 25; ++i)
+    ASSERT_TRUE(Put("large" + std::to_string(i), std::string(100'000, 'l')));
+  EXPECT_GT(living(), before - 20);
+}
+
+TEST_F(LmdbStoreTest, ReaderThatNeverEndsCostsTheEntriesAndNothingElse) {
+  const auto generation =
+      Generation::Acquire({folder_.path, folder_.options().prefix, 0, kLong}).value();
+  ASSERT_TRUE(Put("k", "v"));
+  MDB_txn* txn = nullptr;
+  ASSERT_EQ(generation->entries().environment().BeginRead(txn), 0);
+  // It keeps the pages of its time, so that there comes a moment when nothing can be made room.
+  for (int i = 0; i < 20'000; ++i) ASSERT_TRUE(Put(std::to_string(i), std::string(1000, 'x')));
+  EXPECT_TRUE(Has("19999"));
+  EXPECT_TRUE(generation->control()->retired());
+  mdb_txn_abort(txn);
 }
 
 TEST_F(LmdbStoreTest, TakesLargeValuesIntoAMapFullOfSmallOnes) {
