@@ -117,11 +117,22 @@ def test_what_this_version_cannot_do_is_not_accepted_silently(name: str, value: 
 
 
 @override_settings(SMARTCACHE_REDIS_URL="rediss://localhost")
-def test_tls_without_its_module_is_an_error_that_tells_how_to_get_it() -> None:
+def test_tls_without_its_module_is_an_error_that_tells_what_to_do() -> None:
     ((id_, message, hint),) = found()
     assert (id_, "rediss" in message) == ("smartcache.E004", True)
     assert hint
-    assert "djsmartcache[tls]" in hint
+    assert "stunnel" in hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("REDIS_URL", "redis://localhost:port"), ("DIR", "/proc/nonexistent/x")]
+)
+def test_what_only_the_core_can_tell_is_an_error_too(name: str, value: str) -> None:
+    with override_settings(**{f"SMARTCACHE_{name}": value}):
+        ((id_, message, _),) = found()
+    assert id_ == "smartcache.E005"
+    assert f"SMARTCACHE_{name}" in message
+    assert value.rpartition("/")[2].rpartition(":")[2] in message
 
 
 @override_settings(SMARTCACHE_SERIALIZER="nonesuch.Serializer")
@@ -188,6 +199,13 @@ def test_projects_have_folders_of_their_own(
             folders.add(conf.directory())
     assert len(folders) == 3
     process.close()
+
+
+def test_a_folder_that_cannot_be_made_is_a_setting_s_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conf, "_BASE", "/proc")
+    with override_settings(SMARTCACHE_DIR=None):
+        ((id_, message, _),) = found()
+    assert (id_, "/proc/djsmartcache-" in message) == ("smartcache.E005", True)
 
 
 def test_a_folder_that_others_may_enter_is_refused(

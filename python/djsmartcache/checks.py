@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
-from . import conf, serializers
+from . import conf, process, serializers
 from .exceptions import SettingError
 
 _KINDS = {"value": "smartcache.E002", "later": "smartcache.E003"}
@@ -55,15 +54,15 @@ def _unknown_names() -> Iterator[Error]:
 def _missing_parts() -> Iterator[Error]:
     settings = conf.current()
     scheme = (settings.redis_url or "").partition("://")[0]
-    if scheme in _TLS_SCHEMES and importlib.util.find_spec("djsmartcache._tls") is None:
+    if scheme in _TLS_SCHEMES:
         yield Error(
-            f"SMARTCACHE_REDIS_URL: {scheme}:// needs the TLS module, which is not installed.",
-            hint="Install it with: pip install 'djsmartcache[tls]'.",
+            f"SMARTCACHE_REDIS_URL: {scheme}:// needs TLS, which this version does not have.",
+            hint="Use unix://, redis:// on a private network, or a TLS proxy such as stunnel.",
             id="smartcache.E004",
         )
-    if settings.redis_url is None:
+    else:
         try:
-            conf.directory()
+            process.configure()
         except (SettingError, OSError) as error:
             yield Error(str(error), id="smartcache.E005")
     try:

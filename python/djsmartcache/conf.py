@@ -316,7 +316,10 @@ def directory() -> str:
     ).hexdigest()
     base = _BASE if os.access(_BASE, os.W_OK | os.X_OK) else tempfile.gettempdir()
     folder = os.path.join(base, f"djsmartcache-{os.getuid()}")
-    _make_private(folder)
+    try:
+        _make_private(folder)
+    except OSError as error:
+        raise SettingError(f"{PREFIX}DIR: {folder} cannot be made: {error.strerror}.") from error
     return os.path.join(folder, project[:16])
 
 

@@ -60,7 +60,9 @@ def configure() -> _core.Cache:
                     label_of=label_of,
                 )
             except ValueError as error:
-                raise SettingError(f"SMARTCACHE_REDIS_URL: {error}") from error
+                told = str(error)
+                name = "" if told.startswith(conf.PREFIX) else f"{conf.PREFIX}REDIS_URL: "
+                raise SettingError(f"{name}{told}") from error
             _parameters = wanted
         _hook_forks()
     _core.enable(conf.current().enabled)
