@@ -156,9 +156,7 @@ def test_a_view_that_varies_on_more_than_before_mixes_nothing_up() -> None:
 
 
 def test_dropping_a_page_drops_it_for_all_headers() -> None:
-    requests = [
-        RequestFactory().get("/varying/", headers={"X-Tenant": tenant}) for tenant in "abc"
-    ]
+    requests = [RequestFactory().get("/varying/", headers={"X-Tenant": tenant}) for tenant in "abc"]
     for request in requests:
         site.varying(request)
         assert "hit" in status(site.varying(request))

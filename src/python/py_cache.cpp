@@ -288,7 +288,8 @@ void AddCache(nb::module_& module) {
       .def("fresh", &PyCache::Fresh, nb::arg("tags"))
       .def("bump", &PyCache::Bump, nb::arg("tags"), nb::arg("schemes") = none)
       .def("put", &PyCache::Put, nb::arg("key"), nb::arg("value").none(), nb::kw_only(),
-           nb::arg("ttl").none(), nb::arg("tags") = none, nb::arg("condition") = "always", nb::arg("identity") = 0)
+           nb::arg("ttl").none(), nb::arg("tags") = none, nb::arg("condition") = "always",
+           nb::arg("identity") = 0)
       .def("delete", &PyCache::Delete, nb::arg("keys"))
       .def("touch", &PyCache::Touch, nb::arg("key"), nb::arg("ttl").none())
       .def("clear", &PyCache::Clear)
