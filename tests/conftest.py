@@ -9,6 +9,14 @@ import pytest
 from tests.servers import PostgresServer, RedisServer
 
 
+@pytest.fixture(autouse=True)
+def _no_content_types_of_before() -> None:
+    """Forget the primary keys of a database that has been emptied or exchanged since."""
+    from django.contrib.contenttypes.models import ContentType
+
+    ContentType.objects.clear_cache()
+
+
 @pytest.fixture(scope="session")
 def _redis() -> Iterator[RedisServer]:
     with RedisServer() as server:
