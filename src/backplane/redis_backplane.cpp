@@ -179,8 +179,9 @@ void RedisBackplane::Listener::Serve() {
     for (const ListenLink& link : links_) {
       answered = std::min(answered, link.answered());
       if (link.waiting_since() != kNever &&
-          clock_.Now() - link.waiting_since() > config_.trust_bound)
+          clock_.Now() - link.waiting_since() > config_.trust_bound) {
         return;
+      }
     }
     while (!sent_.empty() && sent_.front().number <= answered) {
       sink_.OnFence(sent_.front().at);

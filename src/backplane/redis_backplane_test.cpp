@@ -127,7 +127,7 @@ TEST(RedisBackplane, TellsOfDroppedConditionBulks) {
 
 TEST(RedisBackplane, TellsOfClearsOfTheSameKeySpaceOnly) {
   Options options = TestOptions(), other = options;
-  other.prefix += "x";
+  other.prefix += 'x';
   Process one(TestServer::SharedUrl(), options), two(TestServer::SharedUrl(), options),
       stranger(TestServer::SharedUrl(), other);
   ASSERT_TRUE(one.store().Clear().ok());

@@ -77,8 +77,9 @@ Status ClusterServers::Run(Batch& batch, Retry retry) {
     const Result<MapRef> map = CurrentMap(deadline);
     if (!map.ok()) return map.status();
     const bool begun = std::any_of(batch.replies.begin(), batch.replies.end(), answered);
-    if (begun && batch.epoch != (*map)->epoch)
+    if (begun && batch.epoch != (*map)->epoch) {
       return Unavailable("the cluster has changed meanwhile");
+    }
     batch.epoch = (*map)->epoch;
     const Outcome outcome = RunPending(**map, batch, retry, deadline, status);
     if (outcome == Outcome::kDone) return Ok();
@@ -331,8 +332,9 @@ Result<std::vector<ClusterServers::Primary>> ClusterServers::FindPrimaries(Insta
   if (!made.ok()) return made.status();
   const Map& map = **made;
   std::vector<Primary> primaries;
-  for (const auto& node : map.primaries)
+  for (const auto& node : map.primaries) {
     primaries.push_back({node->endpoint, node->login.probe_key, {}});
+  }
   for (unsigned bucket = 0; bucket < kBuckets; ++bucket) {
     primaries[map.primary_of[bucket]].buckets.push_back(bucket);
   }

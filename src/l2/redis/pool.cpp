@@ -21,8 +21,9 @@ std::unique_ptr<Connection> Pool::TakeIdle(Instant now, Retry retry) {
 
 void Pool::Put(std::unique_ptr<Connection> connection) {
   MutexLock lock(mutex_);
-  if (connection->generation == generation() && idle_.size() < kMaxIdle)
+  if (connection->generation == generation() && idle_.size() < kMaxIdle) {
     idle_.push_back(std::move(connection));
+  }
   // else the argument closes it, after the lock is given up
 }
 

@@ -53,8 +53,9 @@ Result<GetReply> RedisStore::Get(std::string_view key, std::span<const Tag> tags
   SetHead(reply, batch);
   reply.entry = ReadEntry(batch.reply(0), batch.reply(1));
   reply.tokens.resize(tags.size());
-  if (Status status = ReadTokens(batch, 2, parts, config_.token_ttls, reply.tokens); !status.ok())
+  if (Status status = ReadTokens(batch, 2, parts, config_.token_ttls, reply.tokens); !status.ok()) {
     return status;
+  }
   return reply;
 }
 

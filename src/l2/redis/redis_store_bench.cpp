@@ -55,8 +55,9 @@ int BareSocket(bool local) {
 
 std::string Exchange(int fd, std::string_view command, std::size_t reply_bytes) {
   std::string reply(reply_bytes, '\0');
-  if (send(fd, command.data(), command.size(), 0) != static_cast<ssize_t>(command.size()))
+  if (send(fd, command.data(), command.size(), 0) != static_cast<ssize_t>(command.size())) {
     return {};
+  }
   for (std::size_t got = 0; got < reply.size();) {
     const ssize_t count = recv(fd, reply.data() + got, reply.size() - got, 0);
     if (count <= 0) return {};
@@ -88,8 +89,9 @@ void ValidatedGetAgainstBareGet(benchmark::State& state) {
   if (!parts.ok()) return state.SkipWithError(parts.status().message().c_str());
   Store& store = *parts->store;
   std::vector<Tag> tags;
-  for (std::int64_t i = 0; i < state.range(1); ++i)
+  for (std::int64_t i = 0; i < state.range(1); ++i) {
     tags.push_back(KeyTag("tag" + std::to_string(i)));
+  }
   const bool ready =
       store.Put("key", value, std::chrono::minutes(10), PutCondition::kAlways).ok() &&
       store.Mint(tags, {}).ok();

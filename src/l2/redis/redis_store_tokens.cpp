@@ -41,8 +41,9 @@ Result<TokensReply> RedisStore::Tokens(std::span<const Tag> tags) {
   if (Status status = servers_->Run(batch, Retry::kIfClosed); !status.ok()) return status;
   SetHead(reply, batch);
   reply.tokens.resize(tags.size());
-  if (Status status = ReadTokens(batch, 0, parts, config_.token_ttls, reply.tokens); !status.ok())
+  if (Status status = ReadTokens(batch, 0, parts, config_.token_ttls, reply.tokens); !status.ok()) {
     return status;
+  }
   return reply;
 }
 

@@ -86,8 +86,9 @@ std::optional<Endpoint> ParseEndpoint(std::string_view text, int default_port) {
 Status ParseCredentials(std::string_view text, RedisUrl& url) {
   const std::size_t colon = text.find(':');
   // "secret@host" without a colon: a user name alone cannot log in, and is most often a mistake.
-  if (colon == text.npos)
+  if (colon == text.npos) {
     return Bad("credentials without a password (write user:password@ or :password@)");
+  }
   auto user = Decode(text.substr(0, colon));
   auto password = Decode(text.substr(colon + 1));
   if (!user || !password) return Bad("bad percent-encoding in the credentials");

@@ -26,8 +26,9 @@ Status DeleteMatching(Connection& connection, std::string_view pattern, Duration
     Status status = RunOn(connection, batch, After(clock.Now(), step_timeout));
     if (!status.ok()) return status;
     for (const ReplyPtr& reply : batch.replies) {
-      if (reply->type == VALKEY_REPLY_ERROR)
+      if (reply->type == VALKEY_REPLY_ERROR) {
         return Unavailable("server: " + std::string(Text(*reply)));
+      }
     }
     if (last) return Ok();
     const valkeyReply& scan = batch.reply(0);
@@ -39,8 +40,9 @@ Status DeleteMatching(Connection& connection, std::string_view pattern, Duration
     next.Clear();
     if (!last) AddScan(next, cursor, pattern);
     // One by one: a cluster takes no keys of different slots in one command.
-    for (std::size_t i = 0; i < found.elements; ++i)
+    for (std::size_t i = 0; i < found.elements; ++i) {
       next.Add(0, {"UNLINK", Text(*found.element[i])});
+    }
     if (next.size() == 0) return Ok();
   }
 }

@@ -14,8 +14,9 @@ constexpr std::uint16_t kCrcPolynomial =
 std::optional<Endpoint> ReadNode(const valkeyReply& node, const Endpoint& asked) {
   if (node.type != VALKEY_REPLY_ARRAY || node.elements < 2) return std::nullopt;
   const valkeyReply &host = *node.element[0], &port = *node.element[1];
-  if (port.type != VALKEY_REPLY_INTEGER || port.integer < 1 || port.integer > 65535)
+  if (port.type != VALKEY_REPLY_INTEGER || port.integer < 1 || port.integer > 65535) {
     return std::nullopt;
+  }
   const bool unknown = Text(host).empty() || Text(host) == "?";
   return Endpoint{.host = unknown ? asked.host : std::string(Text(host)),
                   .port = static_cast<int>(port.integer),
@@ -67,8 +68,9 @@ Result<Endpoint> ReadRedirection(std::string_view error, const Endpoint& asked) 
     const std::string_view port = address.substr(colon + 1);
     std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
   }
-  if (endpoint.port < 1 || endpoint.port > 65535)
+  if (endpoint.port < 1 || endpoint.port > 65535) {
     return Unavailable("unintelligible: " + std::string(error));
+  }
   return endpoint;
 }
 

@@ -148,7 +148,7 @@ class TestServer {
     static const char* const port = std::getenv("SMARTCACHE_TEST_REDIS_PORT");
     static const auto own = port == nullptr ? std::make_unique<TestServer>() : nullptr;
     static const Endpoint shared = {
-        .host = "127.0.0.1", .port = port == nullptr ? own->port() : std::atoi(port), .path = {}};
+        .host = "127.0.0.1", .port = port == nullptr ? own->port() : std::stoi(port), .path = {}};
     return shared;
   }
   static std::string SharedUrl() { return "redis://" + ToString(Shared()) + "/0"; }

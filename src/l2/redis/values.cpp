@@ -36,8 +36,9 @@ void AddTtl(Batch& batch, Duration ttl) {
 
 Duration ReadTtl(const valkeyReply& reply) {
   if (reply.type != VALKEY_REPLY_INTEGER || reply.integer == kNoKey) return Duration(0);
-  if (reply.integer == kNoExpiry || reply.integer > milliseconds::max().count() / 1'000'000)
+  if (reply.integer == kNoExpiry || reply.integer > milliseconds::max().count() / 1'000'000) {
     return kNever;
+  }
   return milliseconds(reply.integer);
 }
 
