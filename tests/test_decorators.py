@@ -605,8 +605,9 @@ def test_an_outer_entry_ends_no_later_than_the_inner_one() -> None:
     outer = smart_cached(key="long", ttl=500)(lambda: inner())
     for _ in range(8):  # at first the inner one is computed inside of the outer one
         outer()
-        ends, inner_ends = cache_ttl("long"), cache_ttl("short")
+        # The inner one is asked first: however long the asking takes, it only makes `ends` less.
+        inner_ends, ends = cache_ttl("short"), cache_ttl("long")
         assert ends is not None
         assert inner_ends is not None
-        assert ends <= inner_ends + 0.5
+        assert ends <= inner_ends + 2  # what storing may take on a loaded machine
         outer.invalidate()
