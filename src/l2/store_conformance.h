@@ -499,7 +499,7 @@ TYPED_TEST_P(StoreConformance, OneOfManyFillsPerLock) {
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
       Store& store = *stores[static_cast<std::size_t>(i) % 2];
-      const auto owner = static_cast<std::uint64_t>(100 + i);
+      const auto owner = 100 + static_cast<std::uint64_t>(i);
       for (int turn = 0; turn < 10;) {
         const auto begun = store.Begin("k", owner, this->kLease);
         if (!begun.ok()) break;
