@@ -1,5 +1,6 @@
 #include "python/blueprint.h"
 
+#include "python/class_table.h"
 #include "python/collector.h"
 
 namespace smartcache::binding {
@@ -90,8 +91,8 @@ PyObject* Blueprint::BuildObject(const Node& node, Memo& memo) const {
   if (made == nullptr) return nullptr;
   Note(node, memo, made);
   PyObject* dict = PyDict_Copy(node.members.get());
-  const bool complete = dict != nullptr && (node.children == 0 || Complete(dict, node, memo)) &&
-                        PyObject_GenericSetDict(made, dict, nullptr) == 0;
+  const bool complete =
+      dict != nullptr && (node.children == 0 || Complete(dict, node, memo)) && SetDict(made, dict);
   Py_XDECREF(dict);
   if (complete) return made;
   Py_DECREF(made);

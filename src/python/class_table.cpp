@@ -61,10 +61,12 @@ bool Inherits(PyTypeObject* type, PyTypeObject* base, const char* name) {
   return mine.get() == theirs.get();
 }
 
-bool IsPlainQuerySet(PyTypeObject* type) {
-  const Ref query_set = Ref::Steal(Imported("django.db.models.query", "QuerySet"));
-  if (!query_set || !PyType_Check(query_set.get())) return false;
-  auto* base = reinterpret_cast<PyTypeObject*>(query_set.get());
+// Whether instances of `type` are their __dict__ and nothing else: a subclass of a class of
+// Django's without slots, and without a hand in how its instances are made, copied or unmade.
+bool IsPlain(PyTypeObject* type, const char* module, const char* name_of_base) {
+  const Ref imported = Ref::Steal(Imported(module, name_of_base));
+  if (!imported || !PyType_Check(imported.get())) return false;
+  auto* base = reinterpret_cast<PyTypeObject*>(imported.get());
   if (PyType_IsSubtype(type, base) == 0 || type->tp_basicsize != base->tp_basicsize) return false;
   for (const char* name : {"__getstate__", "__setstate__", "__reduce__", "__reduce_ex__",
                            "__copy__", "__deepcopy__", "__del__", "__new__", "__getattribute__"}) {
@@ -105,8 +107,8 @@ Class Decide(PyTypeObject* type) {
   }
   if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0 || !HasDict(type)) return {};
   if (Is(type, "django.db.models.base", "ModelState")) return {ClassKind::kModelState};
-  if (IsPlainQuerySet(type)) return {ClassKind::kQuerySet};
-  if (hooks.label_of == nullptr) return {};
+  if (IsPlain(type, "django.db.models.query", "QuerySet")) return {ClassKind::kQuerySet};
+  if (hooks.label_of == nullptr || !IsPlain(type, "django.db.models.base", "Model")) return {};
   const Ref label =
       Ref::Steal(PyObject_CallOneArg(hooks.label_of, reinterpret_cast<PyObject*>(type)));
   if (!label) {
@@ -139,6 +141,16 @@ bool HasDict(PyTypeObject* type) {
   if ((type->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0) return true;
 #endif
   return type->tp_dictoffset != 0;
+}
+
+bool SetDict(PyObject* object, PyObject* dict) {
+#if PY_VERSION_HEX >= 0x030D0000
+  // PyObject_GenericSetDict leaves the attributes that lie in the object itself in force (3.13.0).
+  static PyObject* name = PyUnicode_InternFromString("__dict__");
+  return PyObject_GenericSetAttr(object, name, dict) == 0;
+#else
+  return PyObject_GenericSetDict(object, dict, nullptr) == 0;
+#endif
 }
 
 const Class& ClassOf(PyTypeObject* type) {

@@ -50,6 +50,9 @@ void ForgetClasses();
 // Whether `type` has instance attributes in a __dict__.
 [[nodiscard]] bool HasDict(PyTypeObject* type);
 
+// Lets `dict` be the __dict__ of `object`. False with an exception.
+[[nodiscard]] bool SetDict(PyObject* object, PyObject* dict);
+
 // Classes of most values, by address alone.
 inline bool IsScalar(PyTypeObject* type) {
   return type == &PyUnicode_Type || type == &PyLong_Type || type == Py_TYPE(Py_None) ||

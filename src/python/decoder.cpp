@@ -220,17 +220,18 @@ class Decoder {
                     std::vector<Ref>& caches) {
     const Names& names = AttributeNames();
     const Ref model = ModelOfLabel(std::string(header.label.bytes));
-    const Ref state_class = Ref::Steal(Imported("django.db.models.base", "ModelState"));
+    PyObject* state_class = ModelState();
     const Ref none = Ref::Steal(PyTuple_New(0));
     const Ref alias = header.alias.bytes.empty() ? Ref::Borrow(Py_None) : Text(header.alias);
     const unsigned mode = header.flags >> kFetchModeShift;
-    if (!model || !state_class || !none || !alias || mode >= std::size(kFetchModes)) return {};
-    const Ref fetch_mode =
-        mode == 0 ? Ref() : Ref::Steal(Imported("django.db.models.fetch_modes", kFetchModes[mode]));
-    if (mode != 0 && !fetch_mode) return {};
+    PyObject* fetch_mode = FetchMode(mode);
+    if (!model || state_class == nullptr || !none || !alias ||
+        (mode != 0 && fetch_mode == nullptr)) {
+      return {};
+    }
     PyObject* adding = (header.flags & kRowsAdding) != 0 ? Py_True : Py_False;
     auto* type = reinterpret_cast<PyTypeObject*>(model.get());
-    auto* state_type = reinterpret_cast<PyTypeObject*>(state_class.get());
+    auto* state_type = reinterpret_cast<PyTypeObject*>(state_class);
     caches.resize(attributes.size());
     Ref first;
     for (std::size_t i = 0; i < attributes.size(); ++i) {
@@ -243,8 +244,8 @@ class Decoder {
       caches[i] = Ref::Steal(PyDict_New());
       if (!state_dict || !attributes[i] || !caches[i] ||
           PyDict_SetItem(attributes[i].get(), names.state, state.get()) != 0 ||
-          (fetch_mode &&
-           PyDict_SetItem(state_dict.get(), names.fetch_mode, fetch_mode.get()) != 0) ||
+          (fetch_mode != nullptr &&
+           PyDict_SetItem(state_dict.get(), names.fetch_mode, fetch_mode) != 0) ||
           PyDict_SetItem(state_dict.get(), names.adding, adding) != 0 ||
           PyDict_SetItem(state_dict.get(), names.db, alias.get()) != 0 ||
           PyDict_SetItem(state_dict.get(), names.fields_cache, caches[i].get()) != 0) {

@@ -239,7 +239,7 @@ class Encoder {
         PyDict_SetItemString(copy.get(), "_known_related_objects", known.get()) != 0 ||
         PyDict_SetItemString(copy.get(), "_hints", hints.get()) != 0 ||
         PyDict_SetItemString(copy.get(), "_prefetch_done", Py_True) != 0 ||
-        PyObject_GenericSetDict(shell.get(), copy.get(), nullptr) != 0) {
+        !SetDict(shell.get(), copy.get())) {
       return {};
     }
     return shell;
@@ -331,9 +331,8 @@ class Encoder {
   }
 
   static unsigned FetchModeOf(PyObject* mode) {
-    for (unsigned i = 1; i < std::size(kFetchModes); ++i) {
-      const Ref known = Ref::Steal(Imported("django.db.models.fetch_modes", kFetchModes[i]));
-      if (known.get() == mode) return i;
+    for (unsigned i = 1; i < kFetchModes; ++i) {
+      if (FetchMode(i) == mode) return i;
     }
     return 0;
   }

@@ -63,6 +63,22 @@ Ref ModelOfLabel(const std::string& label) {
   return same ? model : Ref();
 }
 
+PyObject* FetchMode(unsigned index) {
+  static constexpr const char* kNames[kFetchModes] = {nullptr, "FETCH_ONE", "FETCH_PEERS",
+                                                      "FETCH_RAISE"};
+  static PyObject* modes[kFetchModes] = {};
+  if (index == 0 || index >= kFetchModes) return nullptr;
+  if (modes[index] == nullptr)
+    modes[index] = Imported("django.db.models.fetch_modes", kNames[index]);
+  return modes[index];
+}
+
+PyObject* ModelState() {
+  static PyObject* state = nullptr;
+  if (state == nullptr) state = Imported("django.db.models.base", "ModelState");
+  return state;
+}
+
 const Names& AttributeNames() {
   static const Names names = {PyUnicode_InternFromString("_state"),
                               PyUnicode_InternFromString("fields_cache"),

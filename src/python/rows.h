@@ -15,8 +15,8 @@ namespace smartcache::binding {
 inline constexpr std::uint8_t kRowsAreList =
     1;  // the block is a list; else it has one row, which is the value
 inline constexpr std::uint8_t kRowsAdding = 2;  // _state.adding
-inline constexpr unsigned kFetchModeShift = 2;  // two bits: index into kFetchModes
-inline constexpr const char* kFetchModes[] = {nullptr, "FETCH_ONE", "FETCH_PEERS", "FETCH_RAISE"};
+inline constexpr unsigned kFetchModeShift = 2;  // two bits: FetchMode's index
+inline constexpr unsigned kFetchModes = 4;      // none, FETCH_ONE, FETCH_PEERS, FETCH_RAISE
 
 // Tags of tagged values.
 inline constexpr std::uint8_t kTagQuerySet = 1;  // (codec, shell, rows): see encoder.cpp
@@ -26,6 +26,11 @@ inline constexpr std::uint8_t kTagQuerySet = 1;  // (codec, shell, rows): see en
 [[nodiscard]] Ref RowsLabel(PyTypeObject* model);
 // The class to which RowsLabel gives `label`; null if there is none any more.
 [[nodiscard]] Ref ModelOfLabel(const std::string& label);
+
+// Borrowed: Django's fetch mode of an index 1..3, and ModelState. Null, without an exception, if
+// this Django has none.
+[[nodiscard]] PyObject* FetchMode(unsigned index);
+[[nodiscard]] PyObject* ModelState();
 
 // Interned attribute names.
 struct Names {
