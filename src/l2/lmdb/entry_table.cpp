@@ -80,8 +80,9 @@ int EntryTable::Store(MDB_txn* txn, std::string_view key, std::string_view envel
   if (!envelope.empty()) std::memcpy(place + sizeof header, envelope.data(), envelope.size());
   for (int i = 0; i < kSwept; ++i) {
     code = mdb_cursor_get(cursor.get(), &key_val, &value, MDB_NEXT);
-    if (code == 0 && HeaderOf(value).deadline <= now.count())
+    if (code == 0 && HeaderOf(value).deadline <= now.count()) {
       code = mdb_cursor_del(cursor.get(), 0);
+    }
     if (code == MDB_NOTFOUND) return 0;
     if (code != 0) return code;
   }

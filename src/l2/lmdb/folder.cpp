@@ -201,10 +201,12 @@ FileLock::~FileLock() {
 
 Status CheckDirectory(const std::string& directory) {
   struct stat status{};
-  if (lstat(directory.c_str(), &status) != 0)
+  if (lstat(directory.c_str(), &status) != 0) {
     return Invalid(directory, "cannot be read: " + Errno());
-  if (S_ISLNK(status.st_mode))
+  }
+  if (S_ISLNK(status.st_mode)) {
     return Invalid(directory, "is a symbolic link: name the folder itself");
+  }
   if (!S_ISDIR(status.st_mode)) return Invalid(directory, "is not a folder");
   if (status.st_uid != geteuid()) {
     return Invalid(directory, "belongs to user " + std::to_string(status.st_uid) + ", not to " +
@@ -237,8 +239,9 @@ Result<std::unique_ptr<Folder>> Folder::Open(std::string directory, std::string_
   if (directory.empty() || directory[0] != '/') {
     return Invalid("'" + directory + "'", "is not an absolute path");
   }
-  while (directory.size() > 1 && directory.back() == '/')
+  while (directory.size() > 1 && directory.back() == '/') {
     directory.pop_back();  // lstat would follow a link
+  }
   if (!MakeDirectories(directory)) return Invalid(directory, "cannot be made: " + Errno());
   if (Status status = CheckDirectory(directory); !status.ok()) return status;
   RemoveAbandoned(directory);

@@ -51,8 +51,9 @@ void RemoveLeftovers(const Folder& folder) {
   while (const dirent* const member =
              readdir(directory)) {  // NOLINT(concurrency-mt-unsafe): own stream
     const std::string name = member->d_name;
-    if (name.starts_with("old-") || name.starts_with("new-"))
+    if (name.starts_with("old-") || name.starts_with("new-")) {
       RemoveFolder(folder.path() + "/" + name);
+    }
   }
   closedir(directory);
 }
@@ -140,8 +141,9 @@ Result<std::shared_ptr<Generation>> Generation::Acquire(const Location& location
     if (known != nullptr && known->control_->Usable()) return known;
     FileMark mark;
     if (!MarkFile(path + "/data/control", mark) ||
-        !registry.open.contains({mark.device, mark.inode}))
+        !registry.open.contains({mark.device, mark.inode})) {
       break;
+    }
     // Retired in place, or about to be closed by the thread that has let it go.
     if (known != nullptr) break;
     registry.closed.wait(registry.mutex);

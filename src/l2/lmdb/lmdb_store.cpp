@@ -57,8 +57,9 @@ Result<GetReply> LmdbStore::Get(std::string_view key, std::span<const Tag> tags)
       if (const int code = session.Tokens(txn); code != 0) return code;
       reply.tokens.resize(tags.size());
       for (std::size_t i = 0; i < tags.size(); ++i) {
-        if (const int code = TokenTable::Find(txn, tags[i], now, reply.tokens[i]); code != 0)
+        if (const int code = TokenTable::Find(txn, tags[i], now, reply.tokens[i]); code != 0) {
           return code;
+        }
       }
     }
     return ReadEntry(session, key, now, reply.entry);
@@ -73,8 +74,9 @@ Result<std::vector<GetReply>> LmdbStore::GetMany(std::span<const std::string> ke
   const Status status = access_.Read([&](Session& session) {
     replies.assign(keys.size(), NewReply<GetReply>(session.generation(), now));
     for (std::size_t i = 0; i < keys.size(); ++i) {
-      if (const int code = ReadEntry(session, keys[i], now, replies[i].entry); code != 0)
+      if (const int code = ReadEntry(session, keys[i], now, replies[i].entry); code != 0) {
         return code;
+      }
     }
     return 0;
   });
@@ -91,8 +93,9 @@ Result<TokensReply> LmdbStore::Tokens(std::span<const Tag> tags) {
     if (const int code = session.Tokens(txn); code != 0) return code;
     reply.tokens.resize(tags.size());
     for (std::size_t i = 0; i < tags.size(); ++i) {
-      if (const int code = TokenTable::Find(txn, tags[i], now, reply.tokens[i]); code != 0)
+      if (const int code = TokenTable::Find(txn, tags[i], now, reply.tokens[i]); code != 0) {
         return code;
+      }
     }
     return 0;
   });
@@ -108,14 +111,16 @@ int LmdbStore::ReadMint(Session& session, std::span<const Tag> tags,
   complete = true;
   for (const SchemeRequest& request : schemes) {
     Schemes present;
-    if (const int code = TokenTable::FindSchemes(txn, request.table, present); code != 0)
+    if (const int code = TokenTable::FindSchemes(txn, request.table, present); code != 0) {
       return code;
+    }
     complete = complete && std::ranges::count(present.columns, request.columns) > 0;
   }
   reply.tokens.resize(tags.size());
   for (std::size_t i = 0; complete && i < tags.size(); ++i) {
-    if (const int code = TokenTable::Find(txn, tags[i], reply.sent, reply.tokens[i]); code != 0)
+    if (const int code = TokenTable::Find(txn, tags[i], reply.sent, reply.tokens[i]); code != 0) {
       return code;
+    }
     complete = !TokenTable::NeedsMint(reply.tokens[i], options_.token_ttl);
   }
   return 0;
@@ -181,8 +186,9 @@ int LmdbStore::ReadBegin(Session& session, std::string_view key, std::uint64_t l
   MDB_txn* txn = nullptr;
   const Tag tag = KeyTag(key);
   if (const int code = session.Tokens(txn); code != 0) return code;
-  if (const int code = TokenTable::Find(txn, tag, reply.sent, reply.key_token); code != 0)
+  if (const int code = TokenTable::Find(txn, tag, reply.sent, reply.key_token); code != 0) {
     return code;
+  }
   std::uint64_t holder = 0;
   Instant deadline{};
   if (lock_owner != 0) {
@@ -349,8 +355,9 @@ Result<BumpReply> LmdbStore::Bump(std::span<const Tag> tags,
     }
     for (const SchemeKnowledge& known : schemes) {
       Schemes& present = reply.schemes.emplace_back();
-      if (const int code = TokenTable::FindSchemes(txn, known.table, present); code != 0)
+      if (const int code = TokenTable::FindSchemes(txn, known.table, present); code != 0) {
         return code;
+      }
       if (present.version != 0 && present.version == known.version) continue;
       reply.also_bumped.push_back(known.condition_bulk);
       if (const int code = TokenTable::Drop(txn, known.condition_bulk); code != 0) return code;

@@ -110,8 +110,9 @@ TEST_F(LmdbStoreTest, EvictsTheExpiredBeforeTheLiving) {
   EXPECT_GT(before, kLiving / 2);
   clock_.Advance(std::chrono::seconds(2));  // all that is newer has expired
   // Each needs the room of a hundred.
-  for (int i = 0; i < 25; ++i)
+  for (int i = 0; i < 25; ++i) {
     ASSERT_TRUE(Put("large" + std::to_string(i), std::string(100'000, 'l')));
+  }
   EXPECT_GT(living(), before - 20);
 }
 
@@ -129,8 +130,9 @@ TEST_F(LmdbStoreTest, ReaderThatNeverEndsCostsTheEntriesAndNothingElse) {
 }
 
 TEST_F(LmdbStoreTest, TakesLargeValuesIntoAMapFullOfSmallOnes) {
-  for (int i = 0; i < 60'000; ++i)
+  for (int i = 0; i < 60'000; ++i) {
     ASSERT_TRUE(Put("small" + std::to_string(i), std::string(200, 's')));
+  }
   std::string large(1'500'000, 'l');
   for (int i = 0; i < 40; ++i) {
     large[0] = static_cast<char>(i);

@@ -16,8 +16,9 @@ Status Down() { return Unavailable("memory: the store is down"); }
 template <class Map>
 bool TryLock(Map& locks, std::string_view name, std::uint64_t owner, Instant now, Duration lease) {
   const auto found = locks.find(name);
-  if (found != locks.end() && found->second.value != owner && now < found->second.deadline)
+  if (found != locks.end() && found->second.value != owner && now < found->second.deadline) {
     return false;
+  }
   locks.insert_or_assign(std::string(name), typename Map::mapped_type{owner, After(now, lease)});
   return true;
 }
@@ -107,8 +108,9 @@ R MemoryStore::NewReply(Instant now) const {
 
 TokenReply MemoryStore::Present(Tag tag, Instant now) const {
   const auto found = data_->tokens_.find(tag);
-  if (found == data_->tokens_.end() || found->second.deadline <= now)
+  if (found == data_->tokens_.end() || found->second.deadline <= now) {
     return {kNoToken, Duration(0)};
+  }
   return {found->second.value, found->second.deadline - now};
 }
 
@@ -283,7 +285,7 @@ Result<PutReply> MemoryStore::Put(std::string_view key, std::string_view envelop
     reply.stored = true;
   }
   data_->Announce(announcement);
-  return Answer(std::move(reply));
+  return Answer(reply);
 }
 
 Result<std::size_t> MemoryStore::Delete(std::span<const std::string> keys) {
