@@ -123,6 +123,19 @@ def test_invalidation_by_tag_object_model_and_table() -> None:
         sc.invalidate_model(lamp)
 
 
+def test_invalidating_an_object_drops_what_may_have_found_it_by_a_condition() -> None:
+    lamp = Product.objects.create(name="lamp", stock=1)
+
+    def count() -> int:
+        return len(Product.objects.filter(stock=1))
+
+    assert sc.cache_get_or_set("in stock", count) == 1
+    with sc.no_invalidation():
+        Product.objects.filter(pk=lamp.pk).update(stock=2)
+    sc.invalidate_obj(Product.objects.get(pk=lamp.pk))
+    assert sc.cache_get_or_set("in stock", count) == 0
+
+
 def test_invalidation_in_a_transaction_waits_for_its_commit() -> None:
     sc.cache_set("tagged", 1, tags=["a"])
     with pytest.raises(ZeroDivisionError), transaction.atomic():  # noqa: PT012 - leaving the block matters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import threading
 import time
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.test import RequestFactory
+from django.views import View
 
 from djsmartcache import (
     KeyTemplateError,
@@ -22,6 +25,7 @@ from djsmartcache import (
     cache_ttl,
     computing,
     invalidate_tags,
+    process,
     smart_cached,
     smartcache_disabled,
 )
@@ -169,6 +173,21 @@ def test_an_argument_without_identity_is_named() -> None:
         f()
 
 
+def test_a_request_is_no_argument_of_a_function() -> None:
+    request = RequestFactory().get("/")
+    f = smart_cached(lambda_named(lambda a, b, c: 1))
+    for wrong in ((1, 2, request), (1, 2, View())):
+        with pytest.raises(UnkeyableArgument, match="request"):
+            f(*wrong)
+    assert smart_cached(key="leaves-it-out:{a}")(lambda a, b, c: a)(1, 2, request) == 1
+
+
+def lambda_named(function: Any) -> Any:
+    """Give a lambda the name that an automatic key needs."""
+    function.__qualname__ = "named"
+    return function
+
+
 def test_handles_do_what_they_say() -> None:
     made = Counted(lambda a: [a])
     f = smart_cached(key="handles:{a}")(made)
@@ -280,6 +299,42 @@ def test_an_outer_function_sees_a_key_that_was_not_there() -> None:
     assert f() == f() == "nothing"
     cache_set("manual", "something")
     assert f() == "something"
+
+
+def test_an_outer_function_inherits_the_tags_of_a_key_that_it_reads() -> None:
+    cache_set("manual", 1, tags=["t"])
+    f = smart_cached(key="reads-tagged")(lambda: cache_get("manual"))
+    assert f() == f() == 1
+    invalidate_tags("t")
+    assert f() is None
+
+
+class Holder:
+    """Hides a queryset from whoever looks for those to evaluate."""
+
+    def __init__(self) -> None:
+        self.queryset = Product.objects.order_by("name")
+
+
+def test_a_value_that_reads_while_it_is_stored_is_not_kept_without_that() -> None:
+    f = smart_cached(key="hidden")(lambda: Holder())
+    Product.objects.create(name="lamp")
+    assert [p.name for p in f().queryset] == ["lamp"]
+    Product.objects.create(name="desk")
+    assert [p.name for p in f().queryset] == ["desk", "lamp"]
+
+
+def test_a_function_that_writes_in_a_transaction_is_not_stored() -> None:
+    lamp = Product.objects.create(name="lamp")
+
+    def sell() -> int:
+        with transaction.atomic():
+            Product.objects.filter(pk=lamp.pk).update(stock=1)
+            return Product.objects.get(pk=lamp.pk).stock
+
+    f = smart_cached(key="writes")(sell)
+    assert f() == 1
+    assert f.get() is None
 
 
 def test_tags_and_declared_dependencies() -> None:
@@ -413,6 +468,19 @@ def test_a_function_that_calls_itself_does_not_wait_for_itself() -> None:
     assert g() == 3
 
 
+def test_a_function_that_calls_itself_in_another_thread_does_not_wait_for_itself() -> None:
+    @smart_cached(key="elsewhere")
+    def f(deep: bool = True) -> int:
+        if not deep:
+            return 1
+        with ThreadPoolExecutor(1) as pool:
+            return int(pool.submit(contextvars.copy_context().run, f, False).result(WAIT)) + 1
+
+    before = process.cache().stats()["lock_timeouts"]
+    assert f() == 2
+    assert process.cache().stats()["lock_timeouts"] == before
+
+
 async def test_tasks_wait_for_the_one_that_computes() -> None:
     calls = 0
 
@@ -488,11 +556,17 @@ async def test_a_cancelled_leader_is_replaced() -> None:
 async def test_coroutine_functions_record_what_they_read() -> None:
     lamp = await Product.objects.acreate(name="lamp")
 
+    calls = 0
+
     @smart_cached(key="async-orm")
     async def names() -> Any:
+        nonlocal calls
+        calls += 1
         return Product.objects.order_by("name")
 
     assert [p.name for p in await names()] == ["lamp"]
+    assert [p.name for p in await names()] == ["lamp"]
+    assert calls == 1
     lamp.name = "lantern"
     await lamp.asave()
     assert [p.name for p in await names()] == ["lantern"]
