@@ -44,6 +44,9 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 """
 # Settings of the user's pip that belong to an installation, not to where packages come from.
 NOT_OURS = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "PIP_REQUIRE_VIRTUALENV", "PIP_REQUIREMENT")
+# A build front end tells its backend's place to the process it starts by variables so called. Handed
+# on, they would make pip look for the stand-in there.
+OF_OUR_OWN_BUILD = "_PYPROJECT_HOOKS_"
 
 
 def pins() -> dict[str, tuple[str, str]]:
@@ -89,7 +92,11 @@ def _download(cache: Path) -> None:
         package.joinpath("__init__.py").touch()
         package.joinpath("build_meta.py").write_text(SETUPTOOLS)
         path = os.pathsep.join(filter(None, [str(package.parent), os.environ.get("PYTHONPATH")]))
-        environment = {k: v for k, v in os.environ.items() if k not in NOT_OURS}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in NOT_OURS and not name.startswith(OF_OUR_OWN_BUILD)
+        }
         subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download"),
