@@ -27,10 +27,13 @@ INCLUDES: dict[str, set[str]] = {
 # to one above it. The package itself gathers what users import, so it is in the last.
 ROWS = (
     ("_core", "conf", "exceptions", "handles", "orm.switches"),
-    ("keys", "orm.dependencies", "orm.scopes", "orm.tables", "process", "serializers", "signals"),
     (
-        *("api", "backend", "computing", "decorators", "invalidation", "locks", "middleware"),
-        *("observe", "orm", "recording", "responses", "views"),
+        *("keys", "orm.dependencies", "orm.scopes", "orm.tables", "prefixes", "process"),
+        *("serializers", "signals"),
+    ),
+    (
+        *("api", "backend", "computing", "decorators", "explicit", "invalidation", "locks"),
+        *("middleware", "observe", "orm", "recording", "responses", "views"),
     ),
     ("", "apps", "checks", "compat", "management", "templatetags", "testing"),
 )

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from djsmartcache import InvalidKey, KeyTemplateError, UnkeyableArgument, _core, keys
+from djsmartcache import InvalidKey, KeyTemplateError, UnkeyableArgument, _core, keys, prefixes
 from tests.testapp.models import Category, Product
 
 
@@ -129,21 +129,21 @@ def test_python_renders_as_the_core_does(value: Any) -> None:
 def test_manual_keys_differ_where_their_texts_do(a: str, b: str) -> None:
     assume(a[0] != "\0" and b[0] != "\0")
     assert (keys.encode(a) == keys.encode(b)) == (a == b)
-    assert len(keys.encode(a).removeprefix(keys.prefix())) <= 200
+    assert len(keys.encode(a).removeprefix(prefixes.prefix())) <= 200
 
 
 def test_a_template_key_is_the_same_text_given_by_hand() -> None:
     plan = keys.plan(two, "user:{a}:profile")
-    assert keys.prefix() + plan.key((5,), {})[0] == keys.encode("user:5:profile")
+    assert prefixes.prefix() + plan.key((5,), {})[0] == keys.encode("user:5:profile")
     long = "é" * 150
     plan = keys.plan(two, long + "{a}")
-    assert keys.prefix() + plan.key((5,), {})[0] == keys.encode(long + "5")
+    assert prefixes.prefix() + plan.key((5,), {})[0] == keys.encode(long + "5")
 
 
 def test_nobody_can_spell_another_s_shortened_key() -> None:
     victim = "secret:" + "x" * 300
     forged = "secret:" + "x" * 113 + "~" + hashlib.sha256(victim.encode()).hexdigest()[:32]
-    assert keys.encode(victim) == keys.prefix() + forged.encode()
+    assert keys.encode(victim) == prefixes.prefix() + forged.encode()
     assert keys.encode(forged) != keys.encode(victim)
 
 
@@ -254,11 +254,11 @@ def test_a_changed_model_changes_every_key(settings: Any, monkeypatch: pytest.Mo
     before = keys.encode("k")
     assert keys.encode("k") == before
     monkeypatch.setattr(Product._meta.get_field("name"), "max_length", 101)
-    keys.forget()
+    prefixes.forget()
     assert keys.encode("k") != before
-    keys.forget()
+    prefixes.forget()
 
 
 def test_a_test_run_has_keys_of_its_own(db: None) -> None:
-    assert b"test-" in keys.prefix()
+    assert b"test-" in prefixes.prefix()
     assert _core.KeyPlan is not None

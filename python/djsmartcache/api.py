@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
-from . import _core, computing, invalidation, keys, process
+from . import _core, computing, explicit, invalidation, keys, process
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .locks import CacheLock
 
@@ -35,13 +35,13 @@ def cache_get(key: str, default: Any = None) -> Any:
     *Consistency*: contains every change of the key, or of what a computed value was made from, that
     was acknowledged before the call. *Cost*: one round trip if it is not in the process' memory.
     """
-    return computing.read(keys.encode(key), default)
+    return explicit.read(keys.encode(key), default)
 
 
 def cache_get_many(wanted: Iterable[str]) -> dict[str, Any]:
     """The values of those keys that have one. *Cost*: one round trip for all."""
     names = {keys.encode(key): key for key in wanted}
-    return {names[key]: value for key, value in computing.read_many(list(names)).items()}
+    return {names[key]: value for key, value in explicit.read_many(list(names)).items()}
 
 
 def cache_set(key: str, value: Any, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()) -> bool:
@@ -60,22 +60,22 @@ def cache_set(key: str, value: Any, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
     Raises:
         UnstorableValue: The value cannot be encoded; names the path to the part.
     """
-    computing.check_ttl(ttl)
-    names = computing.check_tags(tags)
-    return computing.write(keys.encode(key), value, Recipe(ttl).lifetime(), names)
+    explicit.check_ttl(ttl)
+    names = explicit.check_tags(tags)
+    return explicit.write(keys.encode(key), value, Recipe(ttl).lifetime(), names)
 
 
 def cache_set_many(
     values: Mapping[str, Any], ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
 ) -> list[str]:
     """Store several values; gives the keys that could not be stored."""
-    names = computing.check_tags(tags)
+    names = explicit.check_tags(tags)
     return [key for key, value in values.items() if not cache_set(key, value, ttl, names)]
 
 
 def cache_invalidate(*names: str) -> int:
     """Drop keys, and everything made from their values; gives how many were there."""
-    return computing.delete([keys.encode(name) for name in names]) if names else 0
+    return process.delete([keys.encode(name) for name in names]) if names else 0
 
 
 def cache_get_or_set(
@@ -103,9 +103,9 @@ async def acache_get_or_set(
 
 
 def _job(key: str, compute: Callable[[], Any], ttl: Ttl, tags: Iterable[str]) -> Job:
-    computing.check_ttl(ttl)
+    explicit.check_ttl(ttl)
     recipe = Recipe(ttl, counters=_counters)
-    return Job(keys.encode(key), 0, compute, recipe, computing.check_tags(tags))
+    return Job(keys.encode(key), 0, compute, recipe, explicit.check_tags(tags))
 
 
 def cache_ttl(key: str) -> float | None:
@@ -142,7 +142,7 @@ acache_lock = cache_lock
 
 def invalidate_tags(*names: str) -> None:
     """Drop everything that carries one of these names. In a transaction: after its COMMIT."""
-    invalidation.tags(computing.check_tags(names))
+    invalidation.tags(explicit.check_tags(names))
 
 
 def invalidate_obj(obj: Any) -> None:

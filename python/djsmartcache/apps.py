@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core.signals import setting_changed
 from django.db.backends.signals import connection_created
 
-from . import checks, conf, keys, process, serializers
+from . import checks, conf, prefixes, process, serializers
 from .exceptions import SettingError
 from .orm import patch
 
@@ -16,14 +16,14 @@ class SmartCacheConfig(AppConfig):
     verbose_name = "Smart cache"
 
     def ready(self) -> None:
-        for receiver in (conf.forget, serializers.forget, keys.forget, process.follow_settings):
+        for receiver in (conf.forget, serializers.forget, prefixes.forget, process.follow_settings):
             setting_changed.connect(
                 receiver, dispatch_uid=f"{receiver.__module__}.{receiver.__name__}"
             )
-        keys.remember_databases()
-        connection_created.connect(keys.notice_database, dispatch_uid="djsmartcache.keys")
+        prefixes.remember_databases()
+        connection_created.connect(prefixes.notice_database, dispatch_uid="djsmartcache.prefixes")
         checks.connect()
-        keys.publish_prefix()
+        prefixes.publish()
         patch.install()
         try:
             process.configure()  # does not connect

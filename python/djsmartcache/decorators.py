@@ -10,7 +10,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from . import _core, computing, keys, process, views
+from . import _core, computing, explicit, keys, prefixes, process, views
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .exceptions import KeyTemplateError, UnkeyableArgument
 from .handles import Cached
@@ -124,7 +124,7 @@ class _Options:
             raise KeyTemplateError(
                 f"key={key!r}: a template, a callable of the arguments, or None."
             )
-        computing.check_ttl(ttl)
+        explicit.check_ttl(ttl)
         if isinstance(stale, bool) or not isinstance(stale, int | float) or not stale >= 0:
             raise TypeError(f"stale={stale!r}: seconds, 0 or more.")
         if condition is not None and not callable(condition):
@@ -139,7 +139,7 @@ class _Options:
         self.cache_none = bool(cache_none)
         self.cache_errors = bool(cache_errors)
         self.tags: tuple[str, ...] | Callable[..., Any] = (
-            tags if callable(tags) else computing.check_tags(tags)
+            tags if callable(tags) else explicit.check_tags(tags)
         )
         self.depends_on: tuple[Any, ...] | Callable[..., Any] = (
             depends_on if _gives_things(depends_on) else _as_tuple(depends_on)
@@ -161,7 +161,7 @@ class _Options:
 
     def tags_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, ...]:
         if callable(self.tags):
-            return computing.check_tags(self.tags(*args, **kwargs))
+            return explicit.check_tags(self.tags(*args, **kwargs))
         return self.tags
 
     def things_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -278,7 +278,7 @@ class _Cached:
             values = tuple(vary(*args, **kwargs) for vary in varying)
             text, mark = keys.identify("vary", values, function=self.name)
             key, identity = keys.shorten(key + b"|" + text, made=True), identity ^ mark
-        return keys.prefix() + key, identity
+        return prefixes.prefix() + key, identity
 
     # --- calls
 
@@ -354,12 +354,12 @@ class _Cached:
     def key(self, *args: Any, **kwargs: Any) -> str:
         """The key of a call, as `cache_get` and its kin take it."""
         key, _ = self._key_of(args, kwargs)
-        return keys.Key(key[len(keys.prefix()) :].decode("utf-8", "surrogatepass"))
+        return keys.Key(key[len(prefixes.prefix()) :].decode("utf-8", "surrogatepass"))
 
     def invalidate(self, *args: Any, **kwargs: Any) -> bool:
         """Drop the result of a call, at once, and what was made from it; whether there was one."""
         key, _ = self._key_of(args, kwargs)
-        return computing.delete([key]) > 0
+        return process.delete([key]) > 0
 
     async def ainvalidate(self, *args: Any, **kwargs: Any) -> bool:
         return await process.run(self.invalidate, *args, **kwargs)
@@ -367,7 +367,7 @@ class _Cached:
     def get(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
         """What is cached for a call, else `default`. Computes nothing."""
         key, identity = self._key_of(args, kwargs)
-        return computing.read(key, default, identity)
+        return explicit.read(key, default, identity)
 
     async def aget(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
         return await process.run(self.get, *args, default=default, **kwargs)
@@ -378,7 +378,7 @@ class _Cached:
             raise TypeError("set(..., value=) needs the value.")
         key, identity = self._key_of(args, kwargs)
         tags = self.options.tags_of(args, kwargs)
-        return computing.write(key, value, self.recipe.lifetime(), tags, identity=identity)
+        return explicit.write(key, value, self.recipe.lifetime(), tags, identity=identity)
 
     async def aset(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
         return await process.run(self.set, *args, value=value, **kwargs)

@@ -11,7 +11,7 @@ import contextvars
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -171,3 +171,11 @@ def executor() -> ThreadPoolExecutor:
         if _executor is None:
             _executor = ThreadPoolExecutor(THREADS, thread_name_prefix="smartcache")
         return _executor
+
+
+def delete(gone: Sequence[bytes]) -> int:
+    """Drop keys at once, or when the store is back; gives how many were there."""
+    try:
+        return cache().delete(gone)
+    except _core.StoreUnavailable:
+        return 0  # the core tells it later, and serves nothing before

@@ -26,7 +26,7 @@ from django.db.models import Model
 from django.http import Http404, HttpRequest
 from django.utils import timezone, translation
 
-from . import _core, computing, keys, process, responses
+from . import _core, computing, explicit, keys, prefixes, process, responses
 from .computing import Found, Job, Leading
 from .recording import Record, evaluated, is_lazy, recording, unrecorded
 
@@ -107,7 +107,7 @@ class CachedView:
             part, mark = keys.identify("vary", value, function="vary")
             text += b"|" + part
             fingerprint = (fingerprint * 31 + mark) & _MASK
-        prefix = keys.prefix()
+        prefix = prefixes.prefix()
         plain = self.view_job.key.removeprefix(prefix)
         identity = (self.view_job.identity * 31 + fingerprint) & _MASK
         return prefix + keys.shorten(b"\0view:" + plain + b"|" + text, made=True), identity
@@ -204,7 +204,7 @@ class CachedView:
         """The job under the key that has the values of these headers."""
         self.names = names
         values = tuple((name, self.request.headers.get(name)) for name in sorted(names))
-        prefix = keys.prefix()
+        prefix = prefixes.prefix()
         rest = base.key.removeprefix(prefix) + b"|" + keys.render(values)
         return dataclasses.replace(base, key=prefix + keys.shorten(rest, made=True))
 
@@ -222,7 +222,7 @@ class CachedView:
             return response
         base = self._job(*self.base_key(values))
         for got in self._of_get(values):
-            packed = computing.read(got.key, None, got.identity)
+            packed = explicit.read(got.key, None, got.identity)
             if responses.is_packed(packed):
                 return self._served(packed)
         job = base
@@ -273,7 +273,7 @@ class CachedView:
             return response
         base = self._job(*self.base_key(values))
         for got in self._of_get(values):
-            packed = await process.run(computing.read, got.key, None, got.identity)
+            packed = await process.run(explicit.read, got.key, None, got.identity)
             if responses.is_packed(packed):
                 return self._served(packed)
         job = base
@@ -330,7 +330,7 @@ class CachedView:
         finally:
             self.request.method = "HEAD"
         yield base
-        names = responses.marked(computing.read(base.key, None, base.identity))
+        names = responses.marked(explicit.read(base.key, None, base.identity))
         if names is not None:
             yield self._with_headers(base, names)
             self.names = frozenset()
@@ -401,7 +401,7 @@ class CachedView:
             # The view varies on more than was known: the next request finds the longer list.
             leading.refuse()
             stored = False
-            computing.write(base.key, responses.marker(names | self.names), base.recipe.lifetime())
+            explicit.write(base.key, responses.marker(names | self.names), base.recipe.lifetime())
         responses.tell(response, "fwd=miss", *(["stored"] if stored else []))
         return responses.conditional(self.request, response)
 

@@ -1,0 +1,87 @@
+"""Explicit reads and stores by key, and the checks of what users give.
+
+They act at once, inside of a transaction as well, and are recorded where a computation makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from . import _core, computing, conf, keys, process
+from .orm import dependencies, scopes, switches
+
+
+def read(key: bytes, default: Any, identity: int = 0) -> Any:
+    """An explicit read, which an outer computation depends on."""
+    if switches.disabled() or not conf.current().enabled:
+        return default
+    outer = dependencies.current()
+    if outer is not None:
+        # Before the read (I2): that nothing was there is what the computation may come to depend
+        # on.
+        outer.take([_core.key_tag(key)])
+    answer = process.cache().get_answer(key, identity)
+    if answer.kind != _core.HIT:
+        return default
+    if outer is not None:
+        outer.inherit(answer.tags, answer.remaining)
+    return answer.value
+
+
+def write(
+    key: bytes,
+    value: Any,
+    ttl: float | None,
+    tags: Sequence[str] = (),
+    condition: Literal["always", "if_absent", "if_present"] = "always",
+    identity: int = 0,
+) -> bool:
+    """An explicit store, at once even inside of a transaction. False: the store is down."""
+    if switches.disabled() or not conf.current().enabled:
+        return False
+    cache = process.cache()
+    if ttl is not None and ttl <= 0:
+        process.delete([key])
+        return False
+    value = computing.settle(value)
+    pairs: list[tuple[int, int]] = []
+    if tags:
+        wanted = [scopes.user_tag(name) for name in tags]
+        tokens = cache.take(wanted)
+        if tokens is None:
+            return False
+        pairs = list(zip(wanted, tokens, strict=True))
+    return cache.put(key, value, ttl=ttl, tags=pairs, condition=condition, identity=identity)
+
+
+def check_ttl(ttl: Any) -> None:
+    """Raise TypeError or ValueError for what is no TTL."""
+    if ttl is None or isinstance(ttl, computing.Default):
+        return
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise TypeError(f"ttl={ttl!r}: seconds, None for no expiry, or 0 for not stored.")
+    if not ttl >= 0:
+        raise ValueError(f"ttl={ttl!r}: seconds are 0 or more; None is for no expiry.")
+
+
+def check_tags(tags: Any) -> tuple[str, ...]:
+    """The names as a tuple.
+
+    Raises:
+        InvalidKey: One is not text, or is empty.
+        TypeError: It is one text, not several.
+    """
+    if isinstance(tags, str):
+        raise TypeError(f"tags={tags!r}: a list of names, such as [{tags!r}].")
+    return tuple(keys.check_text(tag, "a tag") for tag in tags)
+
+
+def read_many(wanted: Sequence[bytes]) -> dict[bytes, Any]:
+    """Explicit reads in one round trip; one by one where a computation has to record them."""
+    if switches.disabled() or not conf.current().enabled or not wanted:
+        return {}
+    if dependencies.current() is None:
+        return process.cache().get_many(wanted)
+    found = ((key, read(key, _core.MISS)) for key in wanted)
+    return {key: value for key, value in found if value is not _core.MISS}
