@@ -44,8 +44,8 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 """
 # Settings of the user's pip that belong to an installation, not to where packages come from.
 NOT_OURS = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT", "PIP_REQUIRE_VIRTUALENV", "PIP_REQUIREMENT")
-# A build front end tells its backend's place to the process it starts by variables so called. Handed
-# on, they would make pip look for the stand-in there.
+# Variables so called tell our own build where its backend lies; handed on, they would make pip look
+# for the stand-in there.
 OF_OUR_OWN_BUILD = "_PYPROJECT_HOOKS_"
 
 

@@ -1,7 +1,7 @@
 """What every key begins with: namespace, model definitions, test run. Usually nothing.
 
-The core has the prefix of all cached functions, as bytes where it is always the same, since asking Python
-at each hit would double its cost.
+The core has the prefix of all cached functions, as bytes where it is always the same, since asking
+Python at each hit would double its cost.
 """
 
 from __future__ import annotations
