@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/fork_test.h"
+
 namespace smartcache {
 namespace {
 
@@ -223,9 +225,7 @@ TEST(Flights, AFlightFromBeforeAForkIsForgottenQuietly) {
 }
 
 TEST(Flights, AForkedChildLeadsWhateverOtherThreadsHeld) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the sanitizer's own allocator is not usable after a fork from threads";
-#endif
+  SMARTCACHE_SKIP_FORK_AMID_THREADS();
   Flights flights;
   const auto held = flights.Join(kHash, "held", 100);
   std::atomic<bool> stop{false};

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/fork_test.h"
+
 namespace smartcache {
 namespace {
 
@@ -129,9 +131,7 @@ TEST(LocalTable, StaysInItsBoundAndAnswersOnlyTheKeyAskedUnderManyThreads) {
 }
 
 TEST(LocalTable, AForkedChildStartsEmptyWhateverOtherThreadsHeld) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the sanitizer's own allocator is not usable after a fork from threads";
-#endif
+  SMARTCACHE_SKIP_FORK_AMID_THREADS();
   Stats stats;
   LocalTable table(1u << 20, stats);
   std::atomic<bool> stop{false};

@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/fork_test.h"
+
 namespace smartcache {
 namespace {
 
@@ -148,9 +150,7 @@ TEST(Slots, RefusesASlotFromBeforeAFork) {
 }
 
 TEST(Slots, AForkedChildStartsAnewWhateverOtherThreadsHeld) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the sanitizer's own allocator is not usable after a fork from threads";
-#endif
+  SMARTCACHE_SKIP_FORK_AMID_THREADS();
   Slots slots;
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;

@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/fork_test.h"
 #include "base/random.h"
 #include "l2/lmdb/generation.h"
 #include "l2/lmdb/test_folder.h"
@@ -324,6 +325,7 @@ TEST_F(LmdbProcessTest, ForkedChildOpensItsOwn) {
 }
 
 TEST_F(LmdbProcessTest, ForkAmidOtherThreadsCallsHarmsNobody) {
+  SMARTCACHE_SKIP_FORK_AMID_THREADS();
   std::atomic<bool> done{false};
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i) {
