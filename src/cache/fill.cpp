@@ -15,8 +15,8 @@ Duration CacheImpl::Jittered(Duration ttl) const {
 
 void CacheImpl::Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> value) {
   if (!draft || !value) return;
-  draft->weight = sizeof(LocalEntry) + draft->key.size() + draft->tags.size() * sizeof(SlotToken) +
-                  value->weight();
+  draft->weight = sizeof(LocalEntry) + draft->key.heap_bytes() +
+                  draft->tags.size() * sizeof(SlotToken) + value->weight();
   draft->value = std::move(value);
   table_.Insert(std::move(draft));
   slots_.Sweep(kMaxSlots);

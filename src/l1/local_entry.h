@@ -4,9 +4,9 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
+#include "l1/local_key.h"
 #include "smartcache/cache.h"
 #include "smartcache/entry.h"
 #include "tags/slots.h"
@@ -15,7 +15,6 @@ namespace smartcache {
 
 struct LocalEntry {
   // What every hit looks at comes first: with the reference count before it, two cache lines.
-  std::string key;
   std::uint64_t identity = 0;
   Instant soft_deadline = kNever;
   Instant hard_deadline = kNever;
@@ -24,6 +23,7 @@ struct LocalEntry {
   // before ours.
   mutable std::atomic<std::uint64_t> checked{0};
   std::unique_ptr<Value> value;
+  LocalKey key;
 
   Tag hash = 0;             // KeyTag(key)
   std::size_t weight = 0;   // bytes charged: this struct, key, tags and value

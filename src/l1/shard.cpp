@@ -32,7 +32,7 @@ const LocalRef* Shard::Find(Tag hash, std::string_view key) {
   for (Place place = mixed & mask;; place = (place + 1) & mask) {
     Cell& cell = cells_[place];
     if (cell.entry == nullptr) return nullptr;
-    if (cell.hash != mixed || cell.entry->key != key) continue;
+    if (cell.hash != mixed || cell.entry->key.view() != key) continue;
     if (cell.uses < kMostUses) ++cell.uses;
     return &cell.entry;
   }
@@ -40,7 +40,7 @@ const LocalRef* Shard::Find(Tag hash, std::string_view key) {
 
 Shard::Place Shard::PlaceOf(std::uint32_t hash, std::string_view key) const {
   for (Place place = Home(hash); cells_[place].entry != nullptr; place = Next(place)) {
-    if (cells_[place].hash == hash && cells_[place].entry->key == key) return place;
+    if (cells_[place].hash == hash && cells_[place].entry->key.view() == key) return place;
   }
   return kNowhere;
 }
@@ -118,7 +118,7 @@ std::size_t Shard::Insert(LocalRef entry, Victims& victims) {
   In in = In::kSmall;
   std::uint8_t uses = 0;
   bool known = true;
-  if (const Place place = PlaceOf(hash, entry->key); place != kNowhere) {
+  if (const Place place = PlaceOf(hash, entry->key.view()); place != kNowhere) {
     in = cells_[place].in;
     uses = cells_[place].uses;
     victims.push_back(Take(place));
@@ -170,7 +170,7 @@ void Shard::EvictOne(Victims& victims) {
 }
 
 void Shard::Erase(const LocalEntry& entry, Victims& victims) {
-  const Place place = PlaceOf(Mix(entry.hash), entry.key);
+  const Place place = PlaceOf(Mix(entry.hash), entry.key.view());
   if (place != kNowhere && cells_[place].entry.get() == &entry) victims.push_back(Take(place));
 }
 

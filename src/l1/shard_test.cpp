@@ -59,7 +59,7 @@ TEST(Shard, KeysOfOneHashAreKeptApart) {
     entries.push_back(entry);
     held.shard().Insert(entry, victims);
   }
-  for (const LocalRef& entry : entries) EXPECT_EQ(*held.shard().Find(42, entry->key), entry);
+  for (const LocalRef& entry : entries) EXPECT_EQ(*held.shard().Find(42, entry->key.view()), entry);
   EXPECT_EQ(held.shard().Find(42, "d"), nullptr);
   EXPECT_EQ(held.shard().Find(43, "a"), nullptr);
   held.shard().Erase(42, victims);
@@ -105,7 +105,8 @@ TEST(Shard, FindsWhatItCountsThroughAnyChange) {
     }
     ASSERT_LE(held.shard().bytes(), kMaxBytes);
     for (const LocalRef& victim : victims) {
-      const LocalRef found = held.Find(static_cast<std::uint32_t>(std::stoul(victim->key)));
+      const LocalRef found =
+          held.Find(static_cast<std::uint32_t>(std::stoul(std::string(victim->key.view()))));
       ASSERT_NE(found, victim);
     }
     if (step % 1'000 != 0) continue;

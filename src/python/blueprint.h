@@ -28,6 +28,8 @@ class Blueprint final : public Owner {
   [[nodiscard]] PyObject* Build() const {
     return nodes_.empty() ? Py_NewRef(shared_.get()) : BuildTree();
   }
+  // The value itself, borrowed, where all copies are it; else null.
+  [[nodiscard]] PyObject* immutable() const { return nodes_.empty() ? shared_.get() : nullptr; }
   // Bytes, roughly, with the shared objects.
   [[nodiscard]] std::size_t weight() const { return weight_; }
 

@@ -25,6 +25,7 @@ class PyValue final : public Value {
   // A private copy, new reference. Null without an exception: the payload cannot be decoded (any
   // more).
   [[nodiscard]] PyObject* Copy() const {
+    if (immutable_ != nullptr) return Py_NewRef(immutable_);
     return blueprint_ != nullptr ? blueprint_->Build() : DecodeValue(payload_, codec_);
   }
   [[nodiscard]] std::size_t weight() const override {
@@ -33,6 +34,7 @@ class PyValue final : public Value {
 
  private:
   std::unique_ptr<Blueprint> blueprint_;
+  PyObject* immutable_ = nullptr;  // the blueprint's own reference, for hits to skip a cache line
   std::string payload_;
   std::uint8_t codec_ = 0;
 };
