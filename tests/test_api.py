@@ -225,7 +225,7 @@ def lose(lock: Any) -> None:
     """Release the lock behind its holder's back, as the end of its lease does."""
     from djsmartcache import locks
 
-    (hold,) = locks._held.values()
+    (hold,) = locks._holds().values()
     process.cache().user_unlock(lock._name, hold.owner)
 
 
@@ -241,6 +241,89 @@ async def test_tasks_exclude_each_other() -> None:
             inside -= 1
 
     await asyncio.gather(*(enter() for _ in range(5)))
+
+
+class Gate:
+    """The core, whose attempts at a lock stop at a gate before the store is asked."""
+
+    def __init__(self, core: Any) -> None:
+        self.core = core
+        self.asked, self.open, self.answered = (threading.Event() for _ in range(3))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.core, name)
+
+    def try_user_lock(self, name: str, owner: int, lease: float) -> bool:
+        self.asked.set()
+        assert self.open.wait(WAIT)
+        try:
+            return self.core.try_user_lock(name, owner, lease)
+        finally:
+            self.answered.set()
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_task_cancelled_while_it_enters_does_not_keep_the_lock(
+    monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    async def enter() -> None:
+        async with sc.acache_lock("l", timeout=1000):
+            raise AssertionError("it was cancelled")
+
+    gate = Gate(process.cache())
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "cache", lambda: gate)
+        task = asyncio.create_task(enter())
+        assert await asyncio.to_thread(gate.asked.wait, WAIT)
+        if answered:
+            gate.open.set()
+            assert gate.answered.wait(WAIT)  # the loop does not get to hear of it
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.open.set()
+        assert await asyncio.to_thread(gate.answered.wait, WAIT)
+    async with sc.acache_lock("l", wait=WAIT):
+        pass
+
+
+async def test_a_task_cancelled_while_it_leaves_frees_the_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def hold() -> None:
+        async with sc.acache_lock("l", timeout=1000):
+            entered.set()
+            await left.wait()
+            # All threads are busy, so that the release has to queue.
+            blocked.extend(process.executor().submit(go.wait, WAIT) for _ in range(process.THREADS))
+
+    entered, left, go = asyncio.Event(), asyncio.Event(), threading.Event()
+    blocked: list[Any] = []
+    task = asyncio.create_task(hold())
+    await entered.wait()
+    left.set()
+    while not blocked:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go.set()
+    async with sc.acache_lock("l", wait=WAIT):
+        pass
+
+
+async def test_a_task_does_not_hold_what_the_one_that_started_it_holds() -> None:
+    async def enter() -> bool:
+        try:
+            async with sc.acache_lock("l", wait=0):
+                return True
+        except sc.LockNotAcquired:
+            return False
+
+    async with sc.acache_lock("l", timeout=1000):
+        assert await enter()
+        assert not await asyncio.create_task(enter())
+        assert not await asyncio.to_thread(lambda: not taken("l"))
 
 
 @pytest.mark.parametrize("wrong", [-1, True])

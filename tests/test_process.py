@@ -154,6 +154,22 @@ def _pages(port: int, server: subprocess.Popen[bytes], wanted: int) -> list[str]
     return pages
 
 
+def test_a_child_does_not_hold_its_parent_s_lock() -> None:
+    lock = sc.cache_lock("l", timeout=1000)
+
+    def child() -> None:
+        with pytest.raises(sc.LockNotAcquired), sc.cache_lock("l", wait=0):
+            pass
+        with pytest.raises(sc.LockLost):
+            lock.__exit__(None, None, None)
+        error = SystemExit()
+        lock.__exit__(SystemExit, error, None)  # what ends the child is not replaced
+
+    with lock:
+        in_child(child)
+        in_child(child)  # the first one did not free it
+
+
 def test_closing_twice_and_going_on() -> None:
     process.close()
     process.close()

@@ -8,19 +8,21 @@ raises.
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
+import threading
 import time
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
-from . import _core, computing, conf, process
+from . import _core, conf, process
 from .exceptions import LockLost, LockNotAcquired
 
 _FIRST_PAUSE: Final = 0.002  # seconds, about a round trip
 _LONGEST_PAUSE: Final = 0.1
-
-_held: dict[tuple[str, int], _Hold] = {}
 
 
 class _Hold:
@@ -29,6 +31,28 @@ class _Hold:
     def __init__(self) -> None:
         self.owner = secrets.randbits(63) | 1
         self.depth = 1
+        self.forks = process.forks
+
+
+class _OfThread(threading.local):
+    """What a thread holds outside of tasks, by name; it goes with the thread."""
+
+    def __init__(self) -> None:
+        self.holds: dict[str, _Hold] = {}
+
+
+_of_thread = _OfThread()
+_of_tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], dict[str, _Hold]]
+_of_tasks = weakref.WeakKeyDictionary()
+
+
+def _holds() -> dict[str, _Hold]:
+    """What the running task, or else the thread, holds."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return _of_thread.holds if task is None else _of_tasks.setdefault(task, {})
 
 
 class CacheLock:
@@ -44,10 +68,12 @@ class CacheLock:
 
     def __enter__(self) -> CacheLock:
         if not self._again():
+            hold = _Hold()
             for pause in self._attempts():
-                if self._try():
+                if self._try(hold):
                     break
                 time.sleep(pause)
+            _holds()[self._name] = hold
         return self
 
     def __exit__(
@@ -56,17 +82,18 @@ class CacheLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        hold = self._leave()
+        hold = self._leave(error)
         if hold is not None and not self._release(hold) and error is None:
             self._lost()
 
     async def __aenter__(self) -> CacheLock:
         if not self._again():
-            me = computing.caller()
+            hold = _Hold()
             for pause in self._attempts():
-                if await process.run(self._try, me):
+                if await self._atry(hold):
                     break
                 await asyncio.sleep(pause)
+            _holds()[self._name] = hold
         return self
 
     async def __aexit__(
@@ -75,12 +102,21 @@ class CacheLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        hold = self._leave()
-        if hold is not None and not await process.run(self._release, hold) and error is None:
+        hold = self._leave(error)
+        if hold is None:
+            return
+        # A task that is cancelled here still frees the lock.
+        released = process.executor().submit(self._release, hold)
+        if not await asyncio.shield(asyncio.wrap_future(released)) and error is None:
             self._lost()
 
+    def _mine(self) -> _Hold | None:
+        hold = _holds().get(self._name)
+        # What was held when the process forked is the parent's.
+        return hold if hold is not None and hold.forks == process.forks else None
+
     def _again(self) -> bool:
-        hold = _held.get((self._name, computing.caller()))
+        hold = self._mine()
         if hold is not None:
             hold.depth += 1
         return hold is not None
@@ -98,26 +134,38 @@ class CacheLock:
                 )
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
-    def _try(self, caller: int | None = None) -> bool:
-        hold = _Hold()
+    def _try(self, hold: _Hold) -> bool:
         try:
-            got = process.cache().try_user_lock(self._name, hold.owner, self._lease)
+            return process.cache().try_user_lock(self._name, hold.owner, self._lease)
         except _core.StoreUnavailable as error:
             raise LockNotAcquired(f"{self._name!r}: the store cannot be asked.") from error
-        if got:
-            _held[self._name, computing.caller() if caller is None else caller] = hold
-        return got
 
-    def _leave(self) -> _Hold | None:
+    async def _atry(self, hold: _Hold) -> bool:
+        attempt = process.executor().submit(self._try, hold)
+        try:
+            return await asyncio.wrap_future(attempt)
+        except asyncio.CancelledError:
+            attempt.add_done_callback(functools.partial(self._undo, hold))
+            raise
+
+    def _undo(self, hold: _Hold, attempt: Future[bool]) -> None:
+        """Free what an attempt got that nobody waits for any more."""
+        if not attempt.cancelled() and attempt.exception() is None and attempt.result():
+            process.executor().submit(self._release, hold)
+
+    def _leave(self, error: BaseException | None) -> _Hold | None:
         """Give the hold to release, unless the block is nested in another of the same lock."""
-        key = (self._name, computing.caller())
-        hold = _held.get(key)
+        hold = self._mine()
         if hold is None:
-            raise LockLost(f"{self._name!r} is left by another thread or task than entered it.")
+            if error is not None:
+                return None
+            raise LockLost(
+                f"{self._name!r} is left by another process, thread or task than entered it."
+            )
         hold.depth -= 1
         if hold.depth:
             return None
-        del _held[key]
+        del _holds()[self._name]
         return hold
 
     def _release(self, hold: _Hold) -> bool:

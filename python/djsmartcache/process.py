@@ -29,6 +29,9 @@ _parameters: dict[str, Any] | None = None
 _executor: ThreadPoolExecutor | None = None
 _fork_hooked = False
 
+forks = 0
+"""How often this process was forked off; what carries another number is an ancestor's."""
+
 
 def cache() -> _core.Cache:
     """The cache of this process, made at the first call.
@@ -151,7 +154,8 @@ def _hook_forks() -> None:
 
 
 def _after_fork() -> None:
-    global _lock, _executor
+    global _lock, _executor, forks
+    forks += 1
     _lock = threading.Lock()  # another thread of the parent may have held it
     _executor = None  # its threads are the parent's
     _core.after_fork()
