@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 import urllib.error
 import urllib.request
@@ -20,6 +21,7 @@ from django.db import connections
 
 import djsmartcache as sc
 from djsmartcache import process
+from djsmartcache.orm.state import Dirt
 from tests.servers import _free_port
 from tests.stores import store
 from tests.testapp.models import Product
@@ -168,6 +170,49 @@ def test_a_child_does_not_hold_its_parent_s_lock() -> None:
     with lock:
         in_child(child)
         in_child(child)  # the first one did not free it
+
+
+def test_a_child_is_not_slowed_by_what_its_parent_s_threads_did() -> None:
+    calls: list[int] = []
+    f: Any = sc.smart_cached(key="fast")(lambda: calls.append(1))
+    g = sc.smart_cached(key="slow")(lambda: (started.set(), go.wait(30)))
+    started, go = threading.Event(), threading.Event()
+
+    def child() -> None:
+        f()
+        before = f.hits
+        f()
+        assert f.hits == before + 1, "answered by the slow path"
+
+    other = threading.Thread(target=g)
+    other.start()
+    try:
+        assert started.wait(30)
+        in_child(child)
+    finally:
+        go.set()
+        other.join()
+    child()
+
+
+def test_a_child_keeps_the_blocks_of_the_thread_that_forked() -> None:
+    f: Any = sc.smart_cached(key="fast")(lambda: 1)
+    f()
+    dirt = Dirt()  # of another thread's transaction, which the child drops at some time
+    other = threading.Thread(target=dirt.count)
+    other.start()
+    other.join()
+
+    def child() -> None:
+        dirt.end()
+        before = f.hits
+        f()
+        assert f.hits == before, "answered inside of smartcache_disabled"
+
+    with sc.smartcache_disabled():
+        in_child(child)
+        in_child(lambda: in_child(child))
+    dirt.end()
 
 
 def test_closing_twice_and_going_on() -> None:

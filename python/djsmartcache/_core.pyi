@@ -66,12 +66,20 @@ def after_fork() -> None:
     Registered with os.register_at_fork.
     """
 
-def contexts(delta: int) -> int:
-    """Add to the number of contexts in which calls must not be answered without asking Python.
+class Context:
+    """Begins a context in which calls must not be answered without asking Python.
 
-    While it is above zero every CachedFunction calls its ``slow`` path. Counted: computations being
-    recorded, transactions that wrote, smartcache_disabled blocks. Returns the new number.
+    While there is one, every CachedFunction calls its ``slow`` path: a computation being recorded,
+    a transaction that wrote, a smartcache_disabled block. Dropping it ends it. A forked child has
+    those of the thread that forked, and no others.
     """
+
+    def __init__(self) -> None: ...
+    def end(self) -> None:
+        """End it, once, in any thread."""
+
+def contexts() -> int:
+    """How many contexts are under way in this process."""
 
 def enable(enabled: bool) -> None:
     """SMARTCACHE_ENABLED: False makes every CachedFunction take its slow path."""

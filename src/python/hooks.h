@@ -23,9 +23,9 @@ struct Process {
   Cache* cache = nullptr;  // null before configure and after close; owned by the CacheHandle in use
   bool keeps_local = false;  // L1 has room at all
   bool enabled = true;
-  long contexts = 0;  // in which calls must not be answered without asking Python
+  long contexts = 0;  // under way; see context.h
   // Whether a call may be answered from L1 without asking Python.
-  [[nodiscard]] bool answers() const { return cache != nullptr && enabled && contexts <= 0; }
+  [[nodiscard]] bool answers() const { return cache != nullptr && enabled && contexts == 0; }
 };
 extern Process process;
 

@@ -4,6 +4,7 @@
 
 #include "python/answers.h"
 #include "python/cached_function.h"
+#include "python/context.h"
 #include "python/errors.h"
 #include "python/functions.h"
 #include "python/gil.h"
@@ -25,6 +26,7 @@ NB_MODULE(_core, module) {
   binding::AddErrors(module);
   binding::AddAnswers(module);
   binding::AddCache(module);
+  binding::AddContext(module);
   binding::AddKeyPlan(module);
   binding::AddFunctions(module);
   if (!binding::AddCachedFunction(module.ptr())) nanobind::raise_python_error();

@@ -15,6 +15,7 @@
 #include "python/answers.h"
 #include "python/class_table.h"
 #include "python/configure.h"
+#include "python/context.h"
 #include "python/errors.h"
 #include "python/gil.h"
 #include "python/hooks.h"
@@ -306,9 +307,9 @@ void AddCache(nb::module_& module) {
   module.def("close", &CloseCache);
   module.def("after_fork", [] {
     // The GIL stays: the child has this one thread, and nothing here waits.
+    KeepOwnContexts();
     if (process.cache != nullptr) process.cache->AfterFork();
   });
-  module.def("contexts", [](long delta) { return process.contexts += delta; }, nb::arg("delta"));
   module.def(
       "set_prefix",
       [](nb::object prefix) {

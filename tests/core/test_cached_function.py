@@ -75,18 +75,23 @@ def test_contexts_and_enable_take_the_slow_path(cache: _core.Cache) -> None:
     f = cached(double)
     f(1), f(1)
     assert f.hits == 1
-    assert _core.contexts(1) == 1
-    try:
-        assert f(1) == 3
-        assert f.hits == 1
-    finally:
-        assert _core.contexts(-1) == 0
+    context, dropped = _core.Context(), _core.Context()
+    assert _core.contexts() == 2
+    assert f(1) == 3
+    del dropped
+    assert f(1) == 3
+    assert f.hits == 1
+    context.end()
+    context.end()
+    assert _core.contexts() == 0
+    assert f(1) == 3
+    assert f.hits == 2
     _core.enable(False)
     f(1)
-    assert f.hits == 1
+    assert f.hits == 2
     _core.enable(True)
     f(1)
-    assert f.hits == 2
+    assert f.hits == 3
 
 
 def test_without_a_cache_every_call_is_slow(configure: Callable[..., _core.Cache]) -> None:

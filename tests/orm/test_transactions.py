@@ -211,17 +211,17 @@ class TestWritingTransactions:
             assert transaction.dirtied() & {tag for tag, _ in found.computed.tags()}
 
     def test_cached_functions_ask_while_it_is_open(self, lamp: Product) -> None:
-        before = _core.contexts(0)
+        before = _core.contexts()
         with django_transaction.atomic():
-            assert _core.contexts(0) == before
+            assert _core.contexts() == before
             lamp.save()
-            assert _core.contexts(0) == before + 1
+            assert _core.contexts() == before + 1
             lamp.save()
-            assert _core.contexts(0) == before + 1
-        assert _core.contexts(0) == before
+            assert _core.contexts() == before + 1
+        assert _core.contexts() == before
 
     def test_a_thread_that_dies_inside_of_it_leaves_no_context(self, lamp: Product) -> None:
-        before = _core.contexts(0)
+        before = _core.contexts()
 
         def work() -> None:
             django_transaction.set_autocommit(False)
@@ -232,7 +232,7 @@ class TestWritingTransactions:
         thread.start()
         thread.join()
         gc.collect()
-        assert _core.contexts(0) == before
+        assert _core.contexts() == before
 
 
 class TestSnapshots:

@@ -176,11 +176,11 @@ def computation(own: TagToken | None = None) -> Iterator[Computation]:
     made = Computation(outer, own)
     previous = _innermost.get()
     _innermost.set(made)
-    _core.contexts(1)
+    context = _core.Context()
     try:
         yield made
     finally:
-        _core.contexts(-1)
+        context.end()
         _innermost.set(previous)
         made.close()
 

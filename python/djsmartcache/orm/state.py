@@ -27,25 +27,23 @@ class Dirt:
     that the images were taken for; 0 where there were none.
     """
 
-    __slots__ = ("__weakref__", "_counted", "tables", "tags")
+    __slots__ = ("_context", "tables", "tags")
 
     def __init__(self) -> None:
         self.tags: set[int] = set()
         self.tables: dict[int, tuple[int, int]] = {}
-        self._counted: weakref.finalize[[int], Dirt] | None = None
+        self._context: _core.Context | None = None
 
     def count(self) -> None:
         """Send cached functions through their slow path while this lives: it is a transaction's."""
-        if self._counted is None:
-            _core.contexts(1)
-            # A thread may end inside of a transaction and take its connection along.
-            self._counted = weakref.finalize(self, _core.contexts, -1)
-            self._counted.atexit = False
+        if self._context is None:
+            # A thread may end inside of a transaction: its connection takes this along.
+            self._context = _core.Context()
 
     def end(self) -> None:
         """The transaction is over."""
-        if self._counted is not None:
-            self._counted()
+        if self._context is not None:
+            self._context.end()
 
     def add(self, tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
         """Add a write. Images taken for two versions of a table's schemes count as none."""

@@ -13,20 +13,20 @@ from djsmartcache import _core
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_disabled: ContextVar[int] = ContextVar("smartcache_disabled", default=0)
-_silent: ContextVar[int] = ContextVar("smartcache_no_invalidation", default=0)
+Blocks = ContextVar[tuple[_core.Context | None, ...]]
+_disabled: Blocks = ContextVar("smartcache_disabled", default=())
+_silent: Blocks = ContextVar("smartcache_no_invalidation", default=())
 
 
 class _Switch:
-    """A block for which a depth counter is one higher; as a decorator, one block for each call."""
+    """A block, noted in a stack of those around it; as a decorator, one block for each call."""
 
-    def __init__(self, depth: ContextVar[int], contexts: int) -> None:
-        self._depth = depth
-        self._contexts = contexts
+    def __init__(self, blocks: Blocks, begin: Callable[[], _core.Context | None]) -> None:
+        self._blocks = blocks
+        self._begin = begin
 
     def __enter__(self) -> None:
-        self._depth.set(self._depth.get() + 1)
-        _core.contexts(self._contexts)
+        self._blocks.set((*self._blocks.get(), self._begin()))
 
     def __exit__(
         self,
@@ -34,8 +34,11 @@ class _Switch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _core.contexts(-self._contexts)
-        self._depth.set(self._depth.get() - 1)
+        blocks = self._blocks.get()
+        if blocks:  # a generator may be left in another context than it was entered in
+            self._blocks.set(blocks[:-1])
+            if blocks[-1] is not None:
+                blocks[-1].end()
 
     def __call__(self, function: F) -> F:
         made: Any
@@ -59,19 +62,19 @@ class _Switch:
 
 def smartcache_disabled() -> _Switch:
     """Neither read the cache nor store to it. Writes go on to invalidate."""
-    return _Switch(_disabled, 1)
+    return _Switch(_disabled, _core.Context)
 
 
 def no_invalidation() -> _Switch:
     """Let writes go unnoticed: what was cached of the rows they change stays until its TTL ends."""
-    return _Switch(_silent, 0)
+    return _Switch(_silent, lambda: None)
 
 
 def disabled() -> bool:
     """Whether this thread or task is inside `smartcache_disabled`."""
-    return _disabled.get() > 0
+    return bool(_disabled.get())
 
 
 def silent() -> bool:
     """Whether this thread or task is inside `no_invalidation`."""
-    return _silent.get() > 0
+    return bool(_silent.get())
