@@ -9,6 +9,7 @@
 #include "python/errors.h"
 #include "python/gil.h"
 #include "python/hooks.h"
+#include "python/interrupts.h"
 #include "python/py_value.h"
 
 namespace smartcache::binding {
@@ -25,7 +26,7 @@ class Callback final : public Owner {
   void operator()() const {
     const nb::object kept = call_;
     PyObject* result = PyObject_CallNoArgs(kept.ptr());
-    if (result == nullptr) PyErr_WriteUnraisable(kept.ptr());
+    if (result == nullptr) ReportException(kept.ptr());
     Py_XDECREF(result);
   }
 
@@ -144,15 +145,19 @@ std::unique_ptr<PyAnswer> PyAnswer::Of(const std::shared_ptr<Cache>& cache, Answ
       break;
     case AnswerKind::kLead:
       made->kind = kPublicLead;
+      // First: an interrupt abandons it.
+      made->lead = nb::cast(std::make_unique<PyLead>(cache, *std::move(answer.lead)));
       if (answer.local) {
         made->TakeLocal(answer);
       } else if (answer.stored) {
         const EntryView& entry = answer.stored->entry;
-        if (PyObject* old = DecodeValue(entry.payload, entry.header.codec))
+        if (PyObject* old = DecodeValue(entry.payload, entry.header.codec)) {
           made->value = nb::steal(old);
+        } else if (PyErr_Occurred() != nullptr) {
+          nb::raise_python_error();
+        }
       }
       made->source = "";
-      made->lead = nb::cast(std::make_unique<PyLead>(cache, *std::move(answer.lead)));
       break;
     case AnswerKind::kWait:
       made->kind = kPublicWait;
@@ -169,7 +174,7 @@ void PyAnswer::TakeLocal(Answer& answer) {
   local_ = std::move(answer.local);
   PyObject* copy = static_cast<const PyValue*>(local_->value.get())->Copy();
   if (copy == nullptr) {
-    PyErr_Clear();
+    if (!ClearException()) nb::raise_python_error();
     return;
   }
   value = nb::steal(copy);
@@ -183,6 +188,11 @@ bool PyAnswer::TakeStored(const std::shared_ptr<Cache>& cache, Answer& answer) {
   const StoredValue& stored = *answer.stored;
   const EntryView& entry = stored.entry;
   PyObject* decoded = DecodeValue(entry.payload, entry.header.codec);
+  if (decoded == nullptr && PyErr_Occurred() != nullptr) {
+    std::optional<PyLead> abandoned;
+    if (answer.lead) abandoned.emplace(cache, *std::move(answer.lead));
+    nb::raise_python_error();
+  }
   if (decoded == nullptr) return false;
   value = nb::steal(decoded);
   kind = stored.stale ? kPublicStale : kPublicHit;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
 #include "python/hooks.h"
+#include "python/interrupts.h"
 #include "python/ref.h"
 
 namespace smartcache::binding {
@@ -96,30 +98,35 @@ bool IsKept(PyTypeObject* type) {
          IsSubclass(type, "django.db.models.fields", "Field");
 }
 
-Class Decide(PyTypeObject* type) {
-  if (IsKept(type)) return {ClassKind::kKeep};
-  if (Is(type, "datetime", "datetime") || Is(type, "datetime", "time")) return {ClassKind::kZoned};
+// Nullopt: an interrupt came in between, so that nothing is known.
+std::optional<Class> Decide(PyTypeObject* type) {
+  if (IsKept(type)) return Class{ClassKind::kKeep};
+  if (Is(type, "datetime", "datetime") || Is(type, "datetime", "time")) {
+    return Class{ClassKind::kZoned};
+  }
   if (PyType_IsSubtype(type, &PyTuple_Type) != 0) {
     auto* object = reinterpret_cast<PyObject*>(type);
     const bool named =
         AddsNothing(type, &PyTuple_Type) && PyObject_HasAttrString(object, "_fields") != 0;
-    return {named ? ClassKind::kNamedTuple : ClassKind::kOther};
+    return Class{named ? ClassKind::kNamedTuple : ClassKind::kOther};
   }
-  if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0 || !HasDict(type)) return {};
-  if (Is(type, "django.db.models.base", "ModelState")) return {ClassKind::kModelState};
-  if (IsPlain(type, "django.db.models.query", "QuerySet")) return {ClassKind::kQuerySet};
-  if (hooks.label_of == nullptr || !IsPlain(type, "django.db.models.base", "Model")) return {};
+  if ((type->tp_flags & Py_TPFLAGS_HEAPTYPE) == 0 || !HasDict(type)) return Class{};
+  if (Is(type, "django.db.models.base", "ModelState")) return Class{ClassKind::kModelState};
+  if (IsPlain(type, "django.db.models.query", "QuerySet")) return Class{ClassKind::kQuerySet};
+  if (hooks.label_of == nullptr || !IsPlain(type, "django.db.models.base", "Model")) return Class{};
+  const Ref label_of = Ref::Borrow(hooks.label_of);  // a configure() meanwhile must not free it
   const Ref label =
-      Ref::Steal(PyObject_CallOneArg(hooks.label_of, reinterpret_cast<PyObject*>(type)));
+      Ref::Steal(PyObject_CallOneArg(label_of.get(), reinterpret_cast<PyObject*>(type)));
   if (!label) {
-    PyErr_WriteUnraisable(hooks.label_of);
-    return {};
+    const bool interrupted = PyErr_ExceptionMatches(PyExc_Exception) == 0;
+    ReportException(label_of.get());
+    return interrupted ? std::nullopt : std::optional(Class{});
   }
-  if (!PyUnicode_Check(label.get())) return {};
+  if (!PyUnicode_Check(label.get())) return Class{};
   const char* text = PyUnicode_AsUTF8(label.get());
   if (text == nullptr) {
     PyErr_Clear();
-    return {};
+    return Class{};
   }
   Class model{ClassKind::kModel};
   model.label = text;
@@ -164,13 +171,15 @@ const Class& ClassOf(PyTypeObject* type) {
   if (type == &PyFrozenSet_Type) return fixed[5];
   auto& table = Table();
   if (const auto found = table.find(type); found != table.end()) return found->second.verdict;
-  Known known{Decide(type), {}};
+  static const Class other;
+  std::optional<Class> decided = Decide(type);
+  if (!decided) return other;
+  Known known{*std::move(decided), {}};
   known.verdict.is_model = IsSubclass(type, "django.db.models.base", "Model");
   static PyObject* callback = PyCFunction_New(&forget_method, nullptr);
   known.weak = Ref::Steal(PyWeakref_NewRef(reinterpret_cast<PyObject*>(type), callback));
   if (!known.weak) {
     PyErr_Clear();
-    static const Class other;
     return other;
   }
   return table.try_emplace(type, std::move(known)).first->second.verdict;

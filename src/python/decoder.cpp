@@ -7,6 +7,7 @@
 #include "python/class_table.h"
 #include "python/collector.h"
 #include "python/columns.h"
+#include "python/interrupts.h"
 #include "python/payload.h"
 #include "python/rows.h"
 #include "python/scalars.h"
@@ -24,7 +25,7 @@ class Decoder {
   PyObject* Decode() {
     Ref value = Value();
     if (value && reader_.Next() == Type::kEnd) return value.release();
-    if (PyErr_Occurred() != nullptr && PyErr_ExceptionMatches(PyExc_Exception) != 0) PyErr_Clear();
+    (void)ClearException();
     return nullptr;
   }
 

@@ -46,6 +46,7 @@ nb::object Encode(nb::handle value) {
 
 nb::object Decode(nb::bytes payload, std::uint8_t codec) {
   PyObject* value = DecodeValue(View(payload), codec);
+  if (value == nullptr && PyErr_Occurred() != nullptr) nb::raise_python_error();
   if (value == nullptr) throw nb::value_error("the payload cannot be decoded");
   return nb::steal(value);
 }

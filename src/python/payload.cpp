@@ -1,6 +1,7 @@
 #include "python/payload.h"
 
 #include "python/hooks.h"
+#include "python/interrupts.h"
 #include "python/ref.h"
 #include "smartcache/entry.h"
 
@@ -45,19 +46,15 @@ std::optional<Payload> EncodeValue(PyObject* value) {
   if (std::optional<std::string> native = EncodeNative(value)) {
     return Payload{*std::move(native), static_cast<std::uint8_t>(Codec::kNative)};
   }
-  if (PyErr_Occurred() != nullptr) PyErr_Clear();
-  return CallDumps(value);
+  return ClearException() ? CallDumps(value) : std::nullopt;
 }
 
 PyObject* DecodeValue(std::string_view payload, std::uint8_t codec) {
   PyObject* value = codec == static_cast<std::uint8_t>(Codec::kNative) ? DecodeNative(payload)
                                                                        : CallLoads(payload, codec);
-  if (value != nullptr || PyErr_Occurred() == nullptr) return value;
-  // Classes may raise anything while they are rebuilt. Being interrupted is no property of the
-  // payload.
-  if (PyErr_ExceptionMatches(PyExc_Exception) == 0) PyErr_WriteUnraisable(nullptr);
-  PyErr_Clear();
-  return nullptr;
+  // Classes may raise anything while they are rebuilt.
+  if (value == nullptr) (void)ClearException();
+  return value;
 }
 
 }  // namespace smartcache::binding

@@ -17,11 +17,11 @@ struct Payload {
   std::uint8_t codec = 0;
 };
 
-// Nullopt with an exception: what dumps raised for a value that cannot be stored.
+// Nullopt with an exception: what dumps raised for a value that cannot be stored, or an interrupt.
 [[nodiscard]] std::optional<Payload> EncodeValue(PyObject* value);
 
 // New reference. Null, without an exception: the bytes are damaged, or of classes that are gone or
-// have changed; that is a miss.
+// have changed; that is a miss. With one: an interrupt (interrupts.h), to be raised.
 [[nodiscard]] PyObject* DecodeValue(std::string_view payload, std::uint8_t codec);
 
 // The native codec alone. Encoding: nullopt without an exception for a value it does not cover.

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "python/class_table.h"
 #include "python/hooks.h"
+#include "python/interrupts.h"
 
 namespace smartcache::binding {
 namespace {
@@ -53,14 +54,13 @@ Ref ModelOfLabel(const std::string& label) {
       Ref::Steal(PyUnicode_FromStringAndSize(label.data(), static_cast<Py_ssize_t>(hash)));
   Ref model = name ? Ref::Steal(PyObject_CallOneArg(model_of.get(), name.get())) : Ref();
   if (!model || !PyType_Check(model.get())) {
-    PyErr_Clear();
+    (void)ClearException();
     return {};
   }
   const Ref present = RowsLabel(reinterpret_cast<PyTypeObject*>(model.get()));
   const char* text = present ? PyUnicode_AsUTF8(present.get()) : nullptr;
   const bool same = text != nullptr && label == text;
-  if (PyErr_Occurred() != nullptr) PyErr_Clear();
-  return same ? model : Ref();
+  return ClearException() && same ? model : Ref();
 }
 
 PyObject* FetchMode(unsigned index) {

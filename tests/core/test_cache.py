@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db.models import QuerySet
 
-from djsmartcache import _core
-from tests.core.conftest import Unstorable, settings
+from djsmartcache import _core, process
+from tests.core.conftest import Unstorable, cached, settings
+from tests.testapp.models import Product
 
 TAG = _core.tag("t", "scope")
 OTHER = _core.tag("t", "other")
@@ -343,6 +345,146 @@ def test_what_cannot_be_decoded_is_computed_anew(configure: Callable[..., _core.
     assert answer.value is _core.MISS
     assert answer.lead.fill("new", tags=[], ttl=None)
     assert cache.get(b"k") == "new"
+
+
+# --- what is no Exception is nobody's to swallow
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_while_a_value_is_decoded_is_raised(
+    configure: Callable[..., _core.Cache], kind: type[BaseException]
+) -> None:
+    class Odd:
+        pass
+
+    interrupts: list[BaseException] = []
+
+    def loads(data: bytes, codec: int) -> Any:
+        if interrupts:
+            raise interrupts.pop()
+        return "loaded"
+
+    def interrupted(call: Callable[[], Any]) -> None:
+        interrupts.append(error := kind(7))
+        with pytest.raises(kind) as raised:
+            call()
+        assert raised.value is error
+        assert not interrupts
+
+    for local_max_bytes in (0, 1 << 20):
+        cache = configure(
+            local_max_bytes=local_max_bytes, loads=loads, dumps=lambda value: (b"x", 2)
+        )
+        fill(cache, Odd(), b"%d" % local_max_bytes)
+        key = b"%d" % local_max_bytes
+        assert (cache.peek(key) is _core.MISS) == (local_max_bytes == 0)
+        interrupted(lambda: cache.get(key))
+        interrupted(lambda: cache.get_answer(key))
+        interrupted(lambda: cache.get_many([key]))
+        interrupted(lambda: cache.find(key))
+        assert cache.find(key).value == "loaded", "the entry is as good as before"
+    payload = _core.encode(Odd())
+    interrupted(lambda: _core.decode(*payload))
+    f = cached(lambda: Odd())
+    f()
+    interrupted(f)
+    assert f() == "loaded"
+    assert len(f.slow.calls) == 1
+
+
+def test_an_interrupt_while_a_stale_value_is_decoded_lets_somebody_else_lead(
+    configure: Callable[..., _core.Cache],
+) -> None:
+    class Odd:
+        pass
+
+    broken = False
+
+    def loads(data: bytes, codec: int) -> Any:
+        if broken:
+            raise SystemExit
+        return "loaded"
+
+    for local_max_bytes in (0, 1 << 20):
+        broken = False
+        cache = configure(
+            local_max_bytes=local_max_bytes, loads=loads, dumps=lambda value: (b"x", 2)
+        )
+        key = b"%d" % local_max_bytes
+        fill(cache, Odd(), key, ttl=1e-9, stale=1000.0)
+        broken = True
+        with pytest.raises(SystemExit):
+            cache.find(key, stale=True)
+        broken = False
+        answer = cache.find(key, stale=True, wait=False)
+        assert (answer.kind, answer.value) == (_core.LEAD, "loaded")
+
+
+class Interrupted(QuerySet):  # type: ignore[type-arg]
+    interrupts = [KeyboardInterrupt()]
+
+    def _fetch_all(self) -> None:
+        if self.interrupts:
+            raise self.interrupts.pop()
+        self._result_cache = []
+
+
+def test_an_interrupt_while_a_value_is_encoded_is_raised(
+    configure: Callable[..., _core.Cache],
+) -> None:
+    configure()
+    queryset = Interrupted(Product)
+    with pytest.raises(KeyboardInterrupt):
+        _core.encode(queryset)
+    assert _core.encode(queryset)[1] == 1
+
+
+def test_an_interrupt_while_a_model_is_looked_up_is_raised(
+    configure: Callable[..., _core.Cache],
+) -> None:
+    def model_of(label: str) -> type:
+        raise KeyboardInterrupt
+
+    configure()
+    payload = _core.encode(Product(name="lamp"))
+    configure(model_of=model_of)
+    with pytest.raises(KeyboardInterrupt):
+        _core.decode(*payload)
+
+
+def until_interrupted() -> None:
+    for _ in range(10_000):
+        bool()
+
+
+def test_an_interrupt_while_a_class_is_looked_up_is_raised_soon(
+    configure: Callable[..., _core.Cache],
+) -> None:
+    interrupts = [SystemExit(7)]
+
+    def label_of(cls: type) -> str | None:
+        if interrupts:
+            raise interrupts.pop()
+        return process.label_of(cls)
+
+    configure(label_of=label_of)
+    with pytest.raises(SystemExit) as raised:  # noqa: PT012 - when it is raised is not told
+        _core.encode(Product(name="lamp"))
+        until_interrupted()
+    assert raised.value.code == 7
+    assert _core.encode(Product(name="lamp"))[1] == 1, "the class was given up for ever"
+
+
+def test_an_interrupt_in_a_subscriber_is_raised_soon(cache: _core.Cache) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    lead = lead_of(cache)
+    cache.find(b"k", wait=False).subscribe(interrupt)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - when it is raised is not told
+        lead.fill(1, tags=[], ttl=None)
+        until_interrupted()
+    assert cache.get(b"k") == 1
 
 
 # --- configure and close
