@@ -221,13 +221,13 @@ class Decoder {
                     std::vector<Ref>& caches) {
     const Names& names = AttributeNames();
     const Ref model = ModelOfLabel(std::string(header.label.bytes));
+    if (!model) return {};
     PyObject* state_class = ModelState();
     const Ref none = Ref::Steal(PyTuple_New(0));
     const Ref alias = header.alias.bytes.empty() ? Ref::Borrow(Py_None) : Text(header.alias);
     const unsigned mode = header.flags >> kFetchModeShift;
     PyObject* fetch_mode = FetchMode(mode);
-    if (!model || state_class == nullptr || !none || !alias ||
-        (mode != 0 && fetch_mode == nullptr)) {
+    if (state_class == nullptr || !none || !alias || (mode != 0 && fetch_mode == nullptr)) {
       return {};
     }
     PyObject* adding = (header.flags & kRowsAdding) != 0 ? Py_True : Py_False;

@@ -350,9 +350,10 @@ def test_what_cannot_be_decoded_is_computed_anew(configure: Callable[..., _core.
 # --- what is no Exception is nobody's to swallow
 
 
+@pytest.mark.parametrize("local_max_bytes", [0, 1 << 20])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
 def test_an_interrupt_while_a_value_is_decoded_is_raised(
-    configure: Callable[..., _core.Cache], kind: type[BaseException]
+    configure: Callable[..., _core.Cache], kind: type[BaseException], local_max_bytes: int
 ) -> None:
     class Odd:
         pass
@@ -371,25 +372,22 @@ def test_an_interrupt_while_a_value_is_decoded_is_raised(
         assert raised.value is error
         assert not interrupts
 
-    for local_max_bytes in (0, 1 << 20):
-        cache = configure(
-            local_max_bytes=local_max_bytes, loads=loads, dumps=lambda value: (b"x", 2)
-        )
-        fill(cache, Odd(), b"%d" % local_max_bytes)
-        key = b"%d" % local_max_bytes
-        assert (cache.peek(key) is _core.MISS) == (local_max_bytes == 0)
-        interrupted(lambda: cache.get(key))
-        interrupted(lambda: cache.get_answer(key))
-        interrupted(lambda: cache.get_many([key]))
-        interrupted(lambda: cache.find(key))
-        assert cache.find(key).value == "loaded", "the entry is as good as before"
+    cache = configure(local_max_bytes=local_max_bytes, loads=loads, dumps=lambda _: (b"x", 2))
+    fill(cache, Odd())
+    assert (cache.peek(b"k") is _core.MISS) == (local_max_bytes == 0)
+    interrupted(lambda: cache.get(b"k"))
+    interrupted(lambda: cache.get_answer(b"k"))
+    interrupted(lambda: cache.get_many([b"k"]))
+    interrupted(lambda: cache.find(b"k"))
+    assert cache.find(b"k").value == "loaded", "the entry is as good as before"
     payload = _core.encode(Odd())
     interrupted(lambda: _core.decode(*payload))
-    f = cached(lambda: Odd())
+    computed = []
+    f = cached(lambda: computed.append(1) or Odd())
     f()
     interrupted(f)
     assert f() == "loaded"
-    assert len(f.slow.calls) == 1
+    assert computed == [1]
 
 
 def test_an_interrupt_while_a_stale_value_is_decoded_lets_somebody_else_lead(
@@ -454,7 +452,7 @@ def test_an_interrupt_while_a_model_is_looked_up_is_raised(
 
 def until_interrupted() -> None:
     for _ in range(10_000):
-        bool()
+        len(())
 
 
 def test_an_interrupt_while_a_class_is_looked_up_is_raised_soon(
