@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, cast
@@ -127,7 +129,7 @@ async def alook(job: Job) -> Found | _core.Answer | None:
             return answer
         if answer.kind != _core.WAIT:
             return _taken(job, answer)
-        before = _unshared.count
+        before = _unshared.now()
         if not await _ended(answer) or _unshared.since(job.key, before):
             break
     job.recipe.counters.bypasses += 1
@@ -390,21 +392,27 @@ def _on_loop() -> bool:
 class _Unshared:
     """Which flights of late ended without a value to share, for tasks that wait for them."""
 
+    # Threads add at once, and no lock is held for it, which a fork would inherit: each step is one
+    # that the interpreter does not divide.
+
     _KEPT: Final = 1024
 
     def __init__(self) -> None:
-        self.count = 0
-        self._last: dict[bytes, int] = {}
+        self._numbers = itertools.count(1)
+        self._last: OrderedDict[bytes, int] = OrderedDict()
+
+    def now(self) -> int:
+        """A number to ask `since` with."""
+        return next(self._numbers)
 
     def add(self, key: bytes) -> None:
-        self.count += 1
         self._last.pop(key, None)
-        self._last[key] = self.count
+        self._last[key] = next(self._numbers)
         if len(self._last) > self._KEPT:
-            self._last.pop(next(iter(self._last)), None)
+            self._last.popitem(last=False)
 
-    def since(self, key: bytes, count: int) -> bool:
-        return self._last.get(key, 0) > count
+    def since(self, key: bytes, number: int) -> bool:
+        return self._last.get(key, 0) > number
 
 
 _unshared = _Unshared()
