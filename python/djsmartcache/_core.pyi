@@ -238,7 +238,7 @@ class KeyPlan:
         """
 
 class CachedFunction:
-    """Calls a function through the cache: an L1 hit is answered here, anything else by ``slow``.
+    """Calls a function through the cache: a hit is answered here, anything else by ``slow``.
 
     A descriptor like a function: taken from an instance it binds. Has a ``__dict__`` for
     ``update_wrapper`` and for the handles (invalidate, refresh, ...); taken from a bound method, a
@@ -248,21 +248,27 @@ class CachedFunction:
     def __init__(
         self,
         plan: KeyPlan,
-        slow: Callable[[bytes, int, tuple[Any, ...], dict[str, Any]], Any],
+        slow: Callable[..., Any],
         *,
         prefix: Callable[[], bytes] | bytes | None = b"",
         coroutine: bool = False,
+        lock: bool = True,
+        stale: bool = False,
     ) -> None:
-        """``slow(key, identity, args, kwargs)`` is called on anything but an L1 hit, with the full
-        key. ``prefix`` goes before every key (namespace, schema fingerprint); a callable is asked
-        at each call; None: that of the process. ``coroutine``: a hit is returned wrapped in an
-        awaitable, and ``slow`` returns one.
+        """``slow(key, identity, args, kwargs)`` is called on anything but a hit, with the full key;
+        ``slow(key, identity, args, kwargs, answer)`` where the store has been asked, as
+        ``Cache.find`` would with ``lock`` and ``stale``. ``prefix`` goes before every key
+        (namespace, schema fingerprint); a callable is asked at each call; None: that of the
+        process. ``coroutine``: a hit is returned wrapped in an awaitable, and ``slow`` returns one.
         """
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, int]:
         """(full key with prefix, identity)."""
     hits: int
-    """L1 hits answered here, approximately."""
+    """Hits answered here, approximately."""
+    asks_store: bool
+    """Whether the store is asked before ``slow`` is called, where no context is under way. False
+    at first: of some functions the entry lies under another key, which only ``slow`` knows."""
 
 def encode(value: Any) -> tuple[bytes, int]:
     """Payload and codec byte, as fill stores it. For tests and tools."""

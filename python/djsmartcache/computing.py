@@ -102,16 +102,21 @@ class Found:
     """Where it was: "local", "store", or "stale" for one that another caller is refreshing."""
 
 
-def look(job: Job) -> Found | _core.Answer | None:
+def look(job: Job, answer: _core.Answer | None = None) -> Found | _core.Answer | None:
     """Look a call up: what is there, else the lead to compute it, else None: compute and store
     nothing.
 
     Blocks while another caller computes it.
+
+    Args:
+        job: The call.
+        answer: What the store said, if the core has asked it.
     """
-    found, ask = _without_store(job)
-    if not ask:
-        return found
-    answer = _find(job, caller(), wait=True)
+    if answer is None:
+        found, ask = _without_store(job)
+        if not ask:
+            return found
+        answer = _find(job, caller(), wait=True)
     return answer if answer.kind == _core.LEAD else _taken(job, answer)
 
 
@@ -136,9 +141,9 @@ async def alook(job: Job) -> Found | _core.Answer | None:
     return None
 
 
-def obtain(job: Job) -> Any:
+def obtain(job: Job, answer: _core.Answer | None = None) -> Any:
     """The value of a call, from the cache or computed. Blocks while another caller computes it."""
-    found = look(job)
+    found = look(job, answer)
     if isinstance(found, Found):
         return found.value
     return job.compute() if found is None else compute(job, found)

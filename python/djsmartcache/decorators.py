@@ -251,7 +251,14 @@ class _Cached:
         slow = self._aslow if self.is_async else self._slow
         made: Any
         if self.plan is not None and not any(map(callable, self.options.vary)):
-            made = _core.CachedFunction(self.plan, slow, prefix=None, coroutine=self.is_async)
+            made = _core.CachedFunction(
+                self.plan,
+                slow,
+                prefix=None,
+                coroutine=self.is_async,
+                lock=self.recipe.lock,
+                stale=self.recipe.stale > 0,
+            )
             self._full_key = functools.partial(_core.CachedFunction.key, made)
         else:
             made = _KeyedByCallable(self._called_key, slow)
@@ -283,15 +290,24 @@ class _Cached:
     # --- calls
 
     def _slow(
-        self, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        key: bytes,
+        identity: int,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        answer: _core.Answer | None = None,
     ) -> Any:
         request = views.request_in(args)
         if request is not None:
+            self.callable.asks_store = False  # pages have keys of their own
             view = self._view(request, key, identity, args, kwargs)
             # The dispatch of a class with coroutine handlers is a function that gives a coroutine.
             in_task = getattr(type(view.instance), "view_is_async", False)
             return view.arespond() if in_task else view.respond()
-        return computing.obtain(self._job(key, identity, args, kwargs))
+        job = self._job(key, identity, args, kwargs)
+        if answer is None:
+            self.callable.asks_store = True
+        return computing.obtain(job, answer)
 
     async def _aslow(
         self, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]

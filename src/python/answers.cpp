@@ -10,6 +10,7 @@
 #include "python/gil.h"
 #include "python/hooks.h"
 #include "python/interrupts.h"
+#include "python/py_cache.h"
 #include "python/py_value.h"
 
 namespace smartcache::binding {
@@ -208,6 +209,21 @@ bool PyAnswer::TakeStored(const std::shared_ptr<Cache>& cache, Answer& answer) {
     WithoutGil([&] { cache->AdmitRead(answer, std::move(local)); });
   }
   return true;
+}
+
+PyObject* FindForCall(std::string_view key, const FindOptions& options, bool& hit) {
+  try {
+    const std::shared_ptr<Cache> cache = CurrentCache();
+    std::unique_ptr<PyAnswer> answer =
+        PyAnswer::Of(cache, WithoutGil([&] { return cache->Find(key, options); }));
+    hit = answer->kind == kPublicHit;
+    return hit ? answer->value.release().ptr() : nb::cast(std::move(answer)).release().ptr();
+  } catch (nb::python_error& error) {
+    error.restore();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
 }
 
 nb::list PyAnswer::Tags() const {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "smartcache/cache.h"
 
@@ -66,6 +67,10 @@ class PyAnswer {
   Duration remaining_ = kNever;
   std::shared_ptr<Flight> flight_;
 };
+
+// Cache.find for the call path: gives the value of a hit, new reference, and sets `hit`; of
+// anything else the Answer. Null with an exception. Gives the GIL away meanwhile; throws nothing.
+[[nodiscard]] PyObject* FindForCall(std::string_view key, const FindOptions& options, bool& hit);
 
 // Seconds of Python as nanoseconds; None and what is beyond 290 years: kNever.
 [[nodiscard]] Duration SecondsOf(nb::handle seconds);

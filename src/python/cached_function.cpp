@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "l1/local_entry.h"
+#include "python/answers.h"
 #include "python/bound_function.h"
 #include "python/gil.h"
 #include "python/hooks.h"
@@ -33,6 +34,9 @@ struct Object {
   PyObject* prefix;  // bytes, or a callable that returns them; null: that of the process
   std::uint64_t hits;
   bool coroutine;
+  bool asks_store;  // what L1 does not answer is looked up here, before `slow` is called
+  bool lock;        // for that, as in FindOptions
+  bool stale;
 };
 Object* Of(PyObject* self) { return reinterpret_cast<Object*>(self); }
 
@@ -83,8 +87,9 @@ bool MakeKey(Object* function, const Call& call, std::string& key, std::uint64_t
   return AppendPrefix(function->prefix, key) && function->plan->Render(call, key, identity);
 }
 
-PyObject* CallSlow(Object* function, const Call& call, std::string_view key,
-                   std::uint64_t identity) {
+// `answer`: what the store said, if it was asked.
+PyObject* CallSlow(Object* function, const Call& call, std::string_view key, std::uint64_t identity,
+                   PyObject* answer) {
   const Ref slow = Ref::Borrow(function->slow);
   const Ref text =
       Ref::Steal(PyBytes_FromStringAndSize(key.data(), static_cast<Py_ssize_t>(key.size())));
@@ -101,8 +106,25 @@ PyObject* CallSlow(Object* function, const Call& call, std::string_view key,
       return nullptr;
     }
   }
-  PyObject* arguments[] = {text.get(), number.get(), args.get(), kwargs.get()};
-  return PyObject_Vectorcall(slow.get(), arguments, 4, nullptr);
+  PyObject* arguments[] = {text.get(), number.get(), args.get(), kwargs.get(), answer};
+  return PyObject_Vectorcall(slow.get(), arguments, answer == nullptr ? 4 : 5, nullptr);
+}
+
+// The way of a call that L1 did not answer: a hit in the store ends it here, anything else goes on
+// in `slow`. No context is under way in this process, so the caller leads no other key.
+PyObject* CallStore(Object* function, const Call& call, std::string_view key,
+                    std::uint64_t identity) {
+  FindOptions options;
+  options.identity = identity;
+  options.owner = static_cast<std::uint64_t>(PyThread_get_thread_ident()) << 1;
+  options.lock = function->lock;
+  options.stale = function->stale;
+  bool hit = false;
+  const Ref answer = Ref::Steal(FindForCall(key, options, hit));
+  if (!answer) return nullptr;
+  if (!hit) return CallSlow(function, call, key, identity, answer.get());
+  ++function->hits;
+  return Py_NewRef(answer.get());
 }
 
 // The hit path.
@@ -123,8 +145,9 @@ PyObject* Vectorcall(PyObject* self, PyObject* const* args, std::size_t flags, P
       }
       if (PyErr_Occurred() != nullptr) return nullptr;
     }
+    if (function->asks_store) return CallStore(function, call, key.text(), identity);
   }
-  return CallSlow(function, call, key.text(), identity);
+  return CallSlow(function, call, key.text(), identity, nullptr);
 }
 
 PyObject* New(PyTypeObject* type, PyObject*, PyObject*) {
@@ -134,13 +157,16 @@ PyObject* New(PyTypeObject* type, PyObject*, PyObject*) {
 }
 
 int Init(PyObject* self, PyObject* args, PyObject* kwargs) {
-  static const char* names[] = {"plan", "slow", "prefix", "coroutine", nullptr};
+  static const char* names[] = {"plan", "slow", "prefix", "coroutine", "lock", "stale", nullptr};
   PyObject* plan_object = nullptr;
   PyObject* slow = nullptr;
   PyObject* prefix = nullptr;
   int coroutine = 0;
-  if (PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$Op:CachedFunction", const_cast<char**>(names),
-                                  &plan_object, &slow, &prefix, &coroutine) == 0) {
+  int lock = 1;
+  int stale = 0;
+  if (PyArg_ParseTupleAndKeywords(args, kwargs, "OO|$Oppp:CachedFunction",
+                                  const_cast<char**>(names), &plan_object, &slow, &prefix,
+                                  &coroutine, &lock, &stale) == 0) {
     return -1;
   }
   const KeyPlan* plan = plan_of(plan_object);
@@ -168,6 +194,8 @@ int Init(PyObject* self, PyObject* args, PyObject* kwargs) {
   function->slow = Py_NewRef(slow);
   function->prefix = no_prefix.release();
   function->coroutine = coroutine != 0;
+  function->lock = lock != 0;
+  function->stale = stale != 0;
   return 0;
 }
 
@@ -231,6 +259,7 @@ void Dealloc(PyObject* self) {
 
 PyMemberDef members[] = {
     {"hits", T_ULONGLONG, offsetof(Object, hits), 0, nullptr},
+    {"asks_store", T_BOOL, offsetof(Object, asks_store), 0, nullptr},
     {"__dictoffset__", T_PYSSIZET, offsetof(Object, dict), READONLY, nullptr},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(Object, weak_references), READONLY, nullptr},
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Object, vectorcall), READONLY, nullptr},

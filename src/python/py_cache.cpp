@@ -265,6 +265,10 @@ nb::object Configure(nb::kwargs settings) {
 
 }  // namespace
 
+std::shared_ptr<Cache> CurrentCache() {
+  return current == nullptr ? nullptr : nb::cast<PyCache&>(nb::handle(current)).core();
+}
+
 void CloseCache() {
   process.cache = nullptr;
   const nb::object old = nb::steal(std::exchange(current, nullptr));

@@ -3,7 +3,14 @@
 
 #include <nanobind/nanobind.h>
 
+#include <memory>
+
+#include "smartcache/cache.h"
+
 namespace smartcache::binding {
+
+// The process' cache; null before configure and after close. Needs the GIL.
+[[nodiscard]] std::shared_ptr<Cache> CurrentCache();
 
 void AddCache(nanobind::module_& module);
 
