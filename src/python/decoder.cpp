@@ -11,6 +11,7 @@
 #include "python/payload.h"
 #include "python/rows.h"
 #include "python/scalars.h"
+#include "python/text_memo.h"
 
 namespace smartcache::binding {
 namespace {
@@ -91,9 +92,17 @@ class Decoder {
   }
 
   Ref Text(const codec::Text& text) {
-    if (text.index == codec::kNotShared) return Ref::Steal(MakeText(text.bytes));
+    return Shared(text, [](std::string_view bytes) { return Ref::Steal(MakeText(bytes)); });
+  }
+  Ref Key() {
+    return reader_.Next() == Type::kText ? Shared(reader_.ReadText(), MemoText) : Value();
+  }
+
+  template <class Make>
+  Ref Shared(const codec::Text& text, Make make) {
+    if (text.index == codec::kNotShared) return make(text.bytes);
     if (texts_.size() <= text.index) texts_.resize(text.index + std::size_t{1});
-    if (!texts_[text.index]) texts_[text.index] = Ref::Steal(MakeText(text.bytes));
+    if (!texts_[text.index]) texts_[text.index] = make(text.bytes);
     return texts_[text.index];
   }
 
@@ -133,7 +142,7 @@ class Decoder {
     const Ref dict = Number(Ref::Steal(PyDict_New()));
     if (!dict || !reader_.ok()) return {};
     for (std::size_t i = 0; i < size; ++i) {
-      const Ref key = Value();
+      const Ref key = Key();
       const Ref member = key ? Value() : Ref();
       if (!member || PyDict_SetItem(dict.get(), key.get(), member.get()) != 0) return {};
     }
