@@ -49,8 +49,10 @@ test-core: have-test $(VENV)/test
 test-package: have-test $(VENV)/test package
 	$(python) -m pytest $(PYTEST_ARGS)
 
-bench: have-test have-bench $(VENV)/bench package  ## measure beside other caches
-	$(python) -m bench
+bench: have-test have-bench $(VENV)/bench package  ## measure beside other caches: docs/benchmarks.md
+	$(call configure,bench)
+	cmake --build $(B)/bench
+	SMARTCACHE_BENCH_CORE=$(B)/bench/smartcache_bench $(python) -m bench --write
 
 bench-core: have-test have-bench $(VENV)/test  ## measure the parts of the core
 	$(call configure,bench)
