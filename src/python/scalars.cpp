@@ -3,6 +3,7 @@
 #include <datetime.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "entry/codec/civil.h"
@@ -101,6 +102,17 @@ Clock ClockOf(std::int64_t micros) {
   const std::int64_t seconds = micros / kMicrosPerSecond;
   return {static_cast<int>(seconds / 3600), static_cast<int>(seconds / 60 % 60),
           static_cast<int>(seconds % 60), static_cast<int>(micros % kMicrosPerSecond)};
+}
+
+PyObject* MakeUnsigned(std::string_view bytes, std::endian order) {
+#if PY_VERSION_HEX >= 0x030D0000
+  return PyLong_FromUnsignedNativeBytes(
+      bytes.data(), bytes.size(),
+      order == std::endian::little ? Py_ASNATIVEBYTES_LITTLE_ENDIAN : Py_ASNATIVEBYTES_BIG_ENDIAN);
+#else
+  return _PyLong_FromByteArray(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+                               order == std::endian::little ? 1 : 0, /*is_signed=*/0);
+#endif
 }
 
 }  // namespace
@@ -323,9 +335,7 @@ PyObject* MakeUuid(std::string_view bytes) {
   }
   // UUID(bytes=..) checks what needs no check, in Python; and its __setattr__ refuses.
   auto* type = reinterpret_cast<PyTypeObject*>(uuid);
-  const Ref number =
-      Ref::Steal(_PyLong_FromByteArray(reinterpret_cast<const unsigned char*>(bytes.data()), 16,
-                                       /*little_endian=*/0, /*is_signed=*/0));
+  const Ref number = Ref::Steal(MakeUnsigned(bytes, std::endian::big));
   Ref made = Ref::Steal(type->tp_alloc(type, 0));
   if (!made || !number || PyObject_GenericSetAttr(made.get(), int_name, number.get()) != 0 ||
       PyObject_GenericSetAttr(made.get(), safe_name, classes.unsure) != 0) {
@@ -335,9 +345,7 @@ PyObject* MakeUuid(std::string_view bytes) {
 }
 
 PyObject* MakeBigInt(const codec::BigInt& value) {
-  Ref number = Ref::Steal(_PyLong_FromByteArray(
-      reinterpret_cast<const unsigned char*>(value.magnitude.data()), value.magnitude.size(),
-      /*little_endian=*/1, /*is_signed=*/0));
+  Ref number = Ref::Steal(MakeUnsigned(value.magnitude, std::endian::little));
   return number && value.negative ? PyNumber_Negative(number.get()) : number.release();
 }
 
