@@ -32,18 +32,18 @@ bool AppendShape(PyTypeObject* model, std::string& shape) {
 Ref RowsLabel(PyTypeObject* model) {
   const Class& known = ClassOf(model);
   if (known.kind != ClassKind::kModel) return {};
-  if (!known.rows_label) {
-    std::string label = known.label;
-    std::string shape;
-    if (!AppendShape(model, shape)) return {};
-    char hash[18];
-    PyOS_snprintf(hash, sizeof hash, "#%016llx", static_cast<unsigned long long>(Hash64(shape)));
-    label += hash;
-    Ref text = Ref::Steal(
-        PyUnicode_FromStringAndSize(label.data(), static_cast<Py_ssize_t>(label.size())));
-    known.rows_label = std::move(text);
-  }
-  return known.rows_label;
+  if (known.rows_label) return known.rows_label;
+  std::string label = known.label;
+  std::string shape;
+  if (!AppendShape(model, shape)) return {};
+  char hash[18];
+  PyOS_snprintf(hash, sizeof hash, "#%016llx", static_cast<unsigned long long>(Hash64(shape)));
+  label += hash;
+  Ref text =
+      Ref::Steal(PyUnicode_FromStringAndSize(label.data(), static_cast<Py_ssize_t>(label.size())));
+  // Asked again: a configure() while Python ran has dropped what was known.
+  if (text) ClassOf(model).rows_label = text;
+  return text;
 }
 
 Ref ModelOfLabel(const std::string& label) {

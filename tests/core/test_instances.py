@@ -7,20 +7,24 @@ import datetime as dt
 import decimal
 import gc
 import pickle
+import subprocess
 import sys
+import textwrap
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.db import connection, models
-from django.db.models import Count, Prefetch, Q
+from django.db.models import Count, Prefetch, Q, QuerySet
 from django.test.utils import CaptureQueriesContext
 
 from djsmartcache import _core
 from tests.core.conftest import PICKLE
+from tests.core.test_shutdown import BEGINNING
 from tests.testapp.models import Category, CheapProduct, Product, Restaurant, Review, Tag, Ticket
 
 NATIVE = 1
@@ -293,6 +297,30 @@ def test_querysets_that_are_not_evaluated_yet_are_evaluated_once(cache: _core.Ca
     assert len(queries.captured_queries) == 1
 
 
+class Counted(QuerySet):  # type: ignore[type-arg]
+    reads = 0
+
+    @property
+    def query(self) -> Any:
+        type(self).reads += 1
+        return self._query
+
+    @query.setter
+    def query(self, value: Any) -> None:
+        self._query = value
+
+
+def test_an_explicit_store_walks_the_value_once(cache: _core.Cache) -> None:
+    queryset = Counted(Product)
+    list(queryset)
+    Counted.reads = 0
+    _core.encode(queryset)
+    once, Counted.reads = Counted.reads, 0
+    assert once > 0
+    cache.put(b"k", queryset, ttl=None)
+    assert Counted.reads == once
+
+
 def test_raw_querysets_go_where_dumps_decides(cache: _core.Cache) -> None:
     raw = Product.objects.raw("SELECT * FROM testapp_product")
     assert _core.encode(raw)[1] == PICKLE
@@ -329,6 +357,35 @@ def test_a_model_that_has_changed_makes_payloads_undecodable(
         field.attname = attname
         configure()
     assert _core.decode(payload, codec)[0].name == "food"
+
+
+def test_a_cache_made_anew_while_a_model_is_looked_at(tmp_path: Path) -> None:
+    program = """
+    import ctypes
+    from django.db.models.options import Options
+    from django.contrib.contenttypes.models import ContentType
+    fields = ContentType._meta.concrete_fields
+    def look(self):
+        _core.configure(**arguments(Path(sys.argv[1])))
+        for size in range(64, 160, 16):  # what was freed is overwritten
+            for _ in range(64):
+                ctypes.memset(malloc(size), 0xA5, size)
+        return fields
+    malloc = ctypes.CDLL(None).malloc
+    malloc.restype = ctypes.c_void_p
+    ContentType._meta.__dict__.pop("concrete_fields", None)
+    Options.concrete_fields = property(look)
+    for _ in range(3):
+        _core.encode([ContentType(pk=1, app_label="a", model="b")])
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", BEGINNING + textwrap.dedent(program), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_model_that_is_gone_makes_payloads_undecodable(
