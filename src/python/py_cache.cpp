@@ -162,9 +162,6 @@ class PyCache {
     computed.identity = identity;
     std::optional<Payload> payload = EncodeValue(value.ptr());
     if (!payload) nb::raise_python_error();
-    if (process.keeps_local && payload->bytes.size() <= cache_->options().max_payload_bytes) {
-      computed.value = PyValue::Make(value.ptr(), payload->bytes, payload->codec);
-    }
     computed.payload = std::move(payload->bytes);
     computed.codec = payload->codec;
     const auto stored = WithoutGil([&] { return cache_->Put(text, std::move(computed), when); });
