@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "python/guarded.h"
 #include "python/ref.h"
 
 namespace smartcache::binding {
@@ -36,12 +37,14 @@ PyObject* Vectorcall(PyObject* callable, PyObject* const* args, std::size_t flag
     shifted[0] = lent;
     return result;
   }
-  std::array<PyObject*, 9> few{};
-  std::vector<PyObject*> many(total + 1 > few.size() ? total + 1 : 0);
-  PyObject** shifted = many.empty() ? few.data() : many.data();
-  shifted[0] = bound->self;
-  for (std::size_t i = 0; i < total; ++i) shifted[i + 1] = args[i];
-  return PyObject_Vectorcall(bound->function, shifted, given + 1, names);
+  return Guarded([&] {
+    std::array<PyObject*, 9> few{};
+    std::vector<PyObject*> many(total + 1 > few.size() ? total + 1 : 0);
+    PyObject** shifted = many.empty() ? few.data() : many.data();
+    shifted[0] = bound->self;
+    for (std::size_t i = 0; i < total; ++i) shifted[i + 1] = args[i];
+    return PyObject_Vectorcall(bound->function, shifted, given + 1, names);
+  });
 }
 
 // Own attributes first, then the function's: what is callable in its __dict__ and public is a

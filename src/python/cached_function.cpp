@@ -12,6 +12,7 @@
 #include "python/answers.h"
 #include "python/bound_function.h"
 #include "python/gil.h"
+#include "python/guarded.h"
 #include "python/hooks.h"
 #include "python/py_value.h"
 #include "python/ready_value.h"
@@ -128,7 +129,7 @@ PyObject* CallStore(Object* function, const Call& call, std::string_view key,
 }
 
 // The hit path.
-PyObject* Vectorcall(PyObject* self, PyObject* const* args, std::size_t flags, PyObject* names) {
+inline PyObject* Answer(PyObject* self, PyObject* const* args, std::size_t flags, PyObject* names) {
   DrainDropped();
   Object* function = Of(self);
   const Call call{args, PyVectorcall_NARGS(flags), names};
@@ -148,6 +149,10 @@ PyObject* Vectorcall(PyObject* self, PyObject* const* args, std::size_t flags, P
     if (function->asks_store) return CallStore(function, call, key.text(), identity);
   }
   return CallSlow(function, call, key.text(), identity, nullptr);
+}
+
+PyObject* Vectorcall(PyObject* self, PyObject* const* args, std::size_t flags, PyObject* names) {
+  return Guarded([&] { return Answer(self, args, flags, names); });
 }
 
 PyObject* New(PyTypeObject* type, PyObject*, PyObject*) {
@@ -209,14 +214,16 @@ PyObject* KeyMethod(PyObject* self, PyObject* const* args, Py_ssize_t count) {
     PyErr_SetString(PyExc_TypeError, "key() takes a tuple and a dict");
     return nullptr;
   }
-  UnpackedCall unpacked;
-  KeyBuffer key;
-  std::uint64_t identity = 0;
-  if (!unpacked.Unpack(args[0], args[1]) ||
-      !MakeKey(Of(self), unpacked.call(), key.text(), identity)) {
-    return nullptr;
-  }
-  return KeyTuple(key.text(), identity);
+  return Guarded([&]() -> PyObject* {
+    UnpackedCall unpacked;
+    KeyBuffer key;
+    std::uint64_t identity = 0;
+    if (!unpacked.Unpack(args[0], args[1]) ||
+        !MakeKey(Of(self), unpacked.call(), key.text(), identity)) {
+      return nullptr;
+    }
+    return KeyTuple(key.text(), identity);
+  });
 }
 
 // As functions are: by the name under which the module has them. Copies are the same object,

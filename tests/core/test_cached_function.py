@@ -8,16 +8,21 @@ import copy
 import gc
 import inspect
 import pickle
+import resource
+import subprocess
 import sys
+import textwrap
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from djsmartcache import _core
 from tests.core.conftest import Recorder, cached, plan
+from tests.core.test_shutdown import BEGINNING
 
 
 def double(a: int, *, b: int = 1) -> int:
@@ -371,3 +376,50 @@ def test_threads_hammering_one_function_see_whole_private_values(cache: _core.Ca
     stop.set()
     disturber.join()
     assert not wrong
+
+
+# --- memory
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        """
+        text = "x" * (256 << 20)
+        f = cached(lambda text: 1)
+        refused(lambda: f(text))
+        refused(lambda: f.key((text,), {}))
+        """,
+        """
+        class Owner:
+            method = cached(lambda self, *args: 1)
+        args = (None,) * (32 << 20)
+        refused(lambda: Owner().method(*args))
+        """,
+    ],
+)
+def test_a_key_without_room_is_a_memory_error(program: str, tmp_path: Path) -> None:
+    beginning = BEGINNING + textwrap.dedent(
+        """
+        import resource
+
+        def refused(call):
+            pages = int(open("/proc/self/statm").read().split()[0])
+            limit = pages * resource.getpagesize() + (64 << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+            try:
+                call()
+            except MemoryError:
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+            else:
+                raise SystemExit("there was room")
+        """
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", beginning + textwrap.dedent(program), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
