@@ -42,18 +42,21 @@ struct Object {
 Object* Of(PyObject* self) { return reinterpret_cast<Object*>(self); }
 
 // A buffer for one key, kept for the next call: hits allocate nothing. A call made by user code
-// while a key is being made finds none and has its own.
+// while a key is being made finds none and has its own. What an argument of megabytes took is given
+// back.
 class KeyBuffer {
  public:
   KeyBuffer() : text_(std::move(Spare())) { text_.clear(); }
   ~KeyBuffer() {
-    if (text_.capacity() > Spare().capacity()) Spare() = std::move(text_);
+    const std::size_t capacity = text_.capacity();
+    if (capacity > Spare().capacity() && capacity <= kMaxKept) Spare() = std::move(text_);
   }
   KeyBuffer(const KeyBuffer&) = delete;
   KeyBuffer& operator=(const KeyBuffer&) = delete;
   [[nodiscard]] std::string& text() { return text_; }
 
  private:
+  static constexpr std::size_t kMaxKept = 4096;
   static std::string& Spare() {
     static auto* spare = new std::string();  // guarded by the GIL; outlives the interpreter
     return *spare;

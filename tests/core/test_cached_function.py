@@ -423,3 +423,14 @@ def test_a_key_without_room_is_a_memory_error(program: str, tmp_path: Path) -> N
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_long_key_leaves_no_memory_behind(cache: _core.Cache) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    f = cached(lambda text: 1)
+    f.key(("x",), {})
+    before = resident()
+    f.key(("x" * (64 << 20),), {})
+    assert resident() - before < 16 << 20
