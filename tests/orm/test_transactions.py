@@ -8,13 +8,14 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from django.db import transaction as django_transaction
 from django.db.models.signals import post_save
 from django.test import TestCase
 
-from djsmartcache import _core
+from djsmartcache import _core, smart_cached
 from djsmartcache.orm import transaction
+from djsmartcache.orm.state import state_of
 from djsmartcache.orm.switches import no_invalidation, smartcache_disabled
 from tests.orm.conftest import Recorded, read
 from tests.testapp.models import Product, Restaurant, Tag
@@ -236,6 +237,23 @@ class TestWritingTransactions:
 
 
 class TestSnapshots:
+    def test_an_aborted_transaction_cannot_be_asked_and_is_not_stored_from(
+        self, lamp: Product
+    ) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("only PostgreSQL refuses whatever follows an error")
+        f = smart_cached(key="aborted")(lambda: 7)
+        with django_transaction.atomic():
+            state_of(connection).default_isolated = None
+            with connection.cursor() as cursor, pytest.raises(DataError):
+                cursor.execute("SELECT 1 / 0")
+            assert f() == 7
+            assert transaction.snapshot()
+        assert f.get() is None
+        with django_transaction.atomic():
+            assert not transaction.snapshot(), "the failure is no answer"
+        assert f() == f.get() == 7
+
     def test_an_open_transaction_without_writes(self, lamp: Product) -> None:
         with django_transaction.atomic():
             found = of(lamp)

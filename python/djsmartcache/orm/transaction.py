@@ -14,7 +14,7 @@ import logging
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.db import Error, connections
 
 from djsmartcache import process
 from djsmartcache.orm import catalog, dependencies, schemes, scopes
@@ -119,9 +119,12 @@ def _isolated(connection: BaseDatabaseWrapper) -> bool:
     if connection.vendor != "postgresql":
         return True
     if state.default_isolated is None:
-        with internal(connection), connection.cursor() as cursor:
-            cursor.execute("SHOW default_transaction_isolation")
-            state.default_isolated = cursor.fetchone()[0].upper() in _SNAPSHOT_LEVELS
+        try:
+            with internal(connection), connection.cursor() as cursor:
+                cursor.execute("SHOW default_transaction_isolation")
+                state.default_isolated = cursor.fetchone()[0].upper() in _SNAPSHOT_LEVELS
+        except Error:
+            return True  # an aborted transaction answers nothing: asked again in the next one
     return state.default_isolated
 
 
