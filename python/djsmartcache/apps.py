@@ -23,7 +23,7 @@ class SmartCacheConfig(AppConfig):
         prefixes.remember_databases()
         connection_created.connect(prefixes.notice_database, dispatch_uid="djsmartcache.prefixes")
         checks.connect()
-        prefixes.publish()
+        prefixes.forget()  # one made before the models were there lacks their schema
         patch.install()
         try:
             process.configure()  # does not connect
