@@ -63,8 +63,8 @@ def configure() -> _core.Cache:
                     label_of=label_of,
                 )
             except ValueError as error:
-                told = str(error)
-                name = "" if told.startswith(conf.PREFIX) else f"{conf.PREFIX}REDIS_URL: "
+                told = str(error)  # of a URL the core does not know from which setting it is
+                name = f"{conf.PREFIX}REDIS_URL: " if told.startswith("Redis URL") else ""
                 raise SettingError(f"{name}{told}") from error
             _parameters = wanted
         _hook_forks()

@@ -71,8 +71,9 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
   if (!parsed.ok()) return parsed.status();
   const redis::RedisUrl& url = *parsed;
   if (options.prefix.find_first_of("{}") != std::string::npos) {
-    return Status(Code::kInvalidArgument, "the key prefix '" + options.prefix +
-                                              "' has braces, which Redis Cluster gives a meaning");
+    return Status(Code::kInvalidArgument,
+                  "SMARTCACHE_KEY_PREFIX '" + options.prefix +
+                      "' has braces, which Redis Cluster gives a meaning; allowed: text without");
   }
   const redis::Keys keys(options.prefix);
   redis::Login login;
