@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core import checks as django_checks
 from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 
-from djsmartcache import SettingError, checks, conf, process
+from djsmartcache import SettingError, checks, conf, prefixes, process
 
 PROMISED = {
     "SMARTCACHE_REDIS_URL": None,
@@ -125,14 +127,33 @@ def test_tls_without_its_module_is_an_error_that_tells_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("REDIS_URL", "redis://localhost:port"), ("DIR", "/proc/nonexistent/x")]
+    ("name", "value", "others"),
+    [
+        ("REDIS_URL", "redis://localhost:port", {}),
+        ("DIR", "/proc/nonexistent/x", {}),
+        ("KEY_PREFIX", "a{b}", {"SMARTCACHE_REDIS_URL": "redis://localhost"}),
+    ],
 )
-def test_what_only_the_core_can_tell_is_an_error_too(name: str, value: str) -> None:
-    with override_settings(**{f"SMARTCACHE_{name}": value}):
+def test_what_only_the_core_can_tell_is_an_error_too(
+    name: str, value: str, others: dict[str, str]
+) -> None:
+    with override_settings(**{f"SMARTCACHE_{name}": value, **others}):
         ((id_, message, _),) = found()
     assert id_ == "smartcache.E005"
-    assert f"SMARTCACHE_{name}" in message
+    assert re.findall("SMARTCACHE_[A-Z_]+", message) == [f"SMARTCACHE_{name}"]
     assert value.rpartition("/")[2].rpartition(":")[2] in message
+
+
+@override_settings(SMARTCACHE_VALIDATE_SCHEMA=True)
+def test_a_prefix_made_before_the_models_are_there_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as early:
+        early.setattr(apps, "models_ready", False)
+        prefixes.forget()
+        assert b"schema" not in prefixes.prefix()
+    apps.get_app_config("djsmartcache").ready()
+    assert b"schema" in prefixes.prefix()
 
 
 @override_settings(SMARTCACHE_SERIALIZER="nonesuch.Serializer")
@@ -149,6 +170,17 @@ def test_the_embedded_store_beside_a_remote_database_is_a_warning_at_deploy(
     assert [each.id for each in checks.check_deployment()] == ["smartcache.W001"]
     registered = django_checks.registry.registry.get_checks(include_deployment_checks=True)
     assert checks.check_deployment in registered
+    settings.SMARTCACHE_REDIS_URL = "redis://127.0.0.1:1"
+    assert checks.check_deployment() == []
+
+
+def test_the_default_folder_is_a_warning_at_deploy(settings: Any, tmp_path: Path) -> None:
+    settings.SMARTCACHE_DIR = None
+    (warning,) = checks.check_deployment()
+    assert warning.id == "smartcache.W003"
+    assert "PrivateTmp" in warning.msg
+    assert warning.hint
+    assert "SMARTCACHE_DIR" in warning.hint
     settings.SMARTCACHE_REDIS_URL = "redis://127.0.0.1:1"
     assert checks.check_deployment() == []
 

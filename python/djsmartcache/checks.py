@@ -1,4 +1,4 @@
-"""System checks of the settings. Ids are stable: E001-E006 errors, W001-W002 warnings."""
+"""System checks of the settings. Ids are stable: E001-E006 errors, W001-W003 warnings."""
 
 from __future__ import annotations
 
@@ -87,10 +87,13 @@ def check_databases(app_configs: Sequence[AppConfig] | None = None, **_: Any) ->
 def check_deployment(
     app_configs: Sequence[AppConfig] | None = None, **_: Any
 ) -> list[CheckMessage]:
-    """The embedded store beside a database that other machines can write to (W001)."""
+    """The embedded store where processes may not share it.
+
+    W001: beside a database that other machines can write to. W003: in its default folder.
+    """
     if getattr(django_settings, "SMARTCACHE_REDIS_URL", None) is not None:
         return []
-    return [
+    found: list[CheckMessage] = [
         Warning(
             f"Database {alias!r} is on {host}, and the embedded store is on this machine: writes "
             "made from another machine do not reach it.",
@@ -100,6 +103,18 @@ def check_deployment(
         for alias in connections
         if not _is_local(host := str(connections[alias].settings_dict.get("HOST") or ""))
     ]
+    if getattr(django_settings, "SMARTCACHE_DIR", None) is None:
+        found.append(
+            Warning(
+                "The embedded store is in its default folder below /tmp: processes with a /tmp of "
+                "their own (systemd's PrivateTmp, containers) do not share it, and writes through "
+                "one do not reach the others.",
+                hint="Set SMARTCACHE_DIR to a folder that all processes of the project share, such "
+                "as one below /var/lib or on a volume, or set SMARTCACHE_REDIS_URL.",
+                id="smartcache.W003",
+            )
+        )
+    return found
 
 
 def _is_local(host: str) -> bool:

@@ -95,7 +95,8 @@ class Settings:
     lock_timeout: float = setting(
         5,
         _SECONDS,
-        "Seconds after the last sign of life of who computes an entry, until a waiter takes over.",
+        "Seconds for which others wait for a process that computes an entry without hearing from "
+        "it; then one of them computes it. A process that is alive renews its lock meanwhile.",
     )
     pubsub_channel: str = setting(
         "smartcache:updates", _PRINTABLE, "Channel on which processes tell each other what changed."
@@ -146,14 +147,18 @@ class Settings:
     namespace: str | Callable[[], str] = setting(
         "",
         Rule("text, or a callable that returns text", lambda v: isinstance(v, str) or callable(v)),
-        "Part of every key and tag: a tenant, a search_path, whatever rows are seen by. A callable "
-        "is asked at each call.",
+        "Part of every key and tag, for projects in which the same query gives different rows: the "
+        "name of a tenant, a search_path, the role of row-level security. A callable is asked at "
+        "each call.",
     )
     local_max_bytes: int = setting(
         64 * MIB, _BYTES, "Memory of each process for entries; 0: none is kept."
     )
     max_payload_bytes: int = setting(
-        8 * MIB, _ROOM, "Values that take more are computed and not stored."
+        8 * MIB,
+        _ROOM,
+        "Longest encoded value that is stored. A larger result is returned to the caller and "
+        "computed again at the next call.",
     )
     embedded_max_bytes: int = setting(1024 * MIB, _ROOM, "Size of the embedded store.")
     dir: str | os.PathLike[str] | None = setting(
@@ -163,7 +168,9 @@ class Settings:
             lambda v: v is None or (isinstance(v, str | os.PathLike) and Path(v).is_absolute()),
         ),
         "Folder of the embedded store, the same for all processes of the project. None: "
-        "a private folder of the user under /tmp.",
+        "a private folder of the user under /tmp. Set it wherever processes have a /tmp of their "
+        "own, as under systemd's PrivateTmp or in containers: each would have a store of its own, "
+        "and would serve old values until their TTL ends after a write made through another.",
     )
     serializer: str | type = setting(
         "pickle",
@@ -183,7 +190,7 @@ class Settings:
             f"None, {', '.join(_COMPRESSORS)} (zstd and lz4 need their packages)",
             lambda v: v is None or v in _COMPRESSORS,
         ),
-        "Compresses such values above a kilobyte, where it gains anything.",
+        "Compresses what the serializer gives, if it is above a kilobyte and gets shorter by it.",
     )
     secret: str | bytes | None = setting(
         None,
@@ -205,7 +212,8 @@ class Settings:
                 and all(isinstance(name, str) for name in v)
             ),
         ),
-        "What has read one of these tables is not stored: tables that others write around Django.",
+        "Results that were read from one of these tables are not stored. Name tables that are "
+        "written without Django, by triggers or other programs: their changes are not noticed.",
     )
 
 
@@ -299,9 +307,11 @@ def namespace() -> str:
 def directory() -> str:
     """Folder of the embedded store.
 
-    The default depends on nothing that differs between a service, a shell and a cron job of one
-    user, as XDG_RUNTIME_DIR, TMPDIR or the settings module do: processes that did not share it
-    would not hear of each other's changes. Projects are told apart by their secret and place.
+    Processes that do not share it do not hear of each other's changes. So the default depends on
+    nothing that the environment of a process says (XDG_RUNTIME_DIR, TMPDIR, the settings module):
+    a service, a shell and a cron job of one user have the same. But it is under /tmp, and where
+    /tmp itself is another one, under systemd's PrivateTmp or in a container, so is the store; the
+    check W003 tells of it. Projects are told apart by their secret and place.
 
     Raises:
         SettingError: The default folder exists and is another user's, or others may enter it.
