@@ -212,18 +212,11 @@ bool PyAnswer::TakeStored(const std::shared_ptr<Cache>& cache, Answer& answer) {
 }
 
 PyObject* FindForCall(std::string_view key, const FindOptions& options, bool& hit) {
-  try {
-    const std::shared_ptr<Cache> cache = CurrentCache();
-    std::unique_ptr<PyAnswer> answer =
-        PyAnswer::Of(cache, WithoutGil([&] { return cache->Find(key, options); }));
-    hit = answer->kind == kPublicHit;
-    return hit ? answer->value.release().ptr() : nb::cast(std::move(answer)).release().ptr();
-  } catch (nb::python_error& error) {
-    error.restore();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-  }
-  return nullptr;
+  const std::shared_ptr<Cache> cache = CurrentCache();
+  std::unique_ptr<PyAnswer> answer =
+      PyAnswer::Of(cache, WithoutGil([&] { return cache->Find(key, options); }));
+  hit = answer->kind == kPublicHit;
+  return hit ? answer->value.release().ptr() : nb::cast(std::move(answer)).release().ptr();
 }
 
 nb::list PyAnswer::Tags() const {

@@ -69,7 +69,7 @@ class PyAnswer {
 };
 
 // Cache.find for the call path: gives the value of a hit, new reference, and sets `hit`; of
-// anything else the Answer. Null with an exception. Gives the GIL away meanwhile; throws nothing.
+// anything else the Answer. Gives the GIL away meanwhile.
 [[nodiscard]] PyObject* FindForCall(std::string_view key, const FindOptions& options, bool& hit);
 
 // Seconds of Python as nanoseconds; None and what is beyond 290 years: kNever.
