@@ -77,6 +77,9 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one() -> None:
         ("KEY_PREFIX", ""),
         ("LOCAL_MAX_BYTES", -1),
         ("LOCAL_MAX_BYTES", 1.5),
+        ("LOCAL_MAX_BYTES", 10**30),
+        ("EMBEDDED_MAX_BYTES", 10**30),
+        ("REDIS_TIMEOUT", 1e12),
         ("DIR", "relative/path"),
         ("SERIALIZER", "nonesuch"),
         ("COMPRESSOR", "gzip"),
@@ -100,6 +103,15 @@ def test_a_bad_value_is_an_error_that_names_the_allowed_ones(name: str, value: A
 def test_a_secret_is_not_repeated() -> None:
     ((_, message, _),) = found()
     assert "tooshort" not in message
+
+
+@override_settings(SMARTCACHE_REDIS_URL="http://user:opensesame@host")
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    ((_, message, _),) = found()
+    assert "opensesame" not in message
+    with pytest.raises(SettingError) as caught:
+        conf.current()
+    assert "opensesame" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +166,14 @@ def test_a_prefix_made_before_the_models_are_there_is_made_again(
         assert b"schema" not in prefixes.prefix()
     apps.get_app_config("djsmartcache").ready()
     assert b"schema" in prefixes.prefix()
+
+
+def test_a_serializer_that_cannot_be_made_is_an_error() -> None:
+    for wrong in ("os.path", "fractions.Fraction.from_float"):
+        with override_settings(SMARTCACHE_SERIALIZER=wrong):
+            ((id_, message, _),) = found()
+        assert id_ == "smartcache.E006"
+        assert wrong in message
 
 
 @override_settings(SMARTCACHE_SERIALIZER="nonesuch.Serializer")

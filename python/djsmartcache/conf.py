@@ -28,6 +28,8 @@ from .exceptions import SettingError
 
 PREFIX: Final = "SMARTCACHE_"
 MIB: Final = 1024 * 1024
+MOST_BYTES: Final = 1 << 46  # what a process can address
+MOST_SECONDS: Final = 3600.0  # to wait for a server or another process: more is a mistake
 _BASE: Final = "/tmp"  # noqa: S108 - what is made in it is private
 
 
@@ -64,9 +66,12 @@ _URL = Rule(
     lambda v: v is None or (isinstance(v, str) and v.partition("://")[0] in URL_SCHEMES),
 )
 _TTL = Rule("seconds above 0, or None for no expiry", lambda v: v is None or (_number(v) and v > 0))
-_SECONDS = Rule("seconds above 0", lambda v: _number(v) and 0 < v < float("inf"))
-_BYTES = Rule("a number of bytes, 0 for none", lambda v: _number(v) and v >= 0 and v == int(v))
-_ROOM = Rule("a number of bytes, at least 1 MiB", lambda v: _BYTES.holds(v) and v >= MIB)
+_SECONDS = Rule("seconds above 0, an hour at most", lambda v: _number(v) and 0 < v <= MOST_SECONDS)
+_BYTES = Rule(
+    "a whole number of bytes up to 64 TiB, 0 for none",
+    lambda v: _number(v) and 0 <= v <= MOST_BYTES and v == int(v),
+)
+_ROOM = Rule("a whole number of bytes from 1 MiB to 64 TiB", lambda v: _BYTES.holds(v) and v >= MIB)
 _PRINTABLE = Rule("text of 1 to 100 printable ASCII characters without space", _name)
 _COMPRESSORS = ("zlib", "zstd", "lz4")
 
@@ -240,8 +245,9 @@ def problems() -> Iterator[Problem]:
         if _holds(rule.holds, value):
             continue
         later = _holds(rule.later, value)
-        # A secret is never repeated into logs.
-        shown = "its value" if name.endswith("SECRET") else repr(value)
+        # A secret, or a URL's password, is never repeated into logs.
+        secret = name.endswith("SECRET") or (name.endswith("URL") and "@" in str(value))
+        shown = "its value" if secret else repr(value)
         trouble = "is not supported by this version" if later else "is not allowed"
         yield Problem(
             "later" if later else "value", name, f"{name}: {shown} {trouble}.", rule.allowed

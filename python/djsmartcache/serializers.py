@@ -101,7 +101,7 @@ def codecs() -> _Codecs:
     """The serializer and compressor of the settings.
 
     Raises:
-        SettingError: One cannot be imported.
+        SettingError: One cannot be imported or made.
     """
     settings = conf.current()
     return _Codecs(_serializer(settings.serializer), _compressor(settings.compressor))
@@ -117,7 +117,13 @@ def _serializer(choice: str | type) -> Serializer:
         return Pickle()
     if choice == "json":
         return Json()
-    made: Serializer = (conf.load(choice) if isinstance(choice, str) else choice)()
+    found = conf.load(choice) if isinstance(choice, str) else choice
+    try:
+        made: Serializer = found()
+    except Exception as error:
+        raise SettingError(
+            f"SMARTCACHE_SERIALIZER: {choice!r} cannot be called without arguments: {error}"
+        ) from error
     for method in ("dumps", "loads"):
         if not callable(getattr(made, method, None)):
             raise SettingError(f"SMARTCACHE_SERIALIZER: {choice!r} has no method {method}.")
