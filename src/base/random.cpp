@@ -1,14 +1,14 @@
 // A buffer of kernel randomness for each thread, so that one system call serves 32 numbers.
 #include "base/random.h"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
+
+#include "base/forks.h"
 
 #if defined(__APPLE__)
 #include <sys/random.h>
@@ -17,23 +17,18 @@
 namespace smartcache {
 namespace {
 
-// Number of forks between this process and the first. A forked child would otherwise go on with its
-// parent's buffer, and two processes would mint the same tokens.
-std::atomic<std::uint32_t> forks{0};
-[[maybe_unused]] const int registered =
-    pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
-
 struct Buffer {
   std::array<std::uint64_t, 32> numbers;  // getentropy gives at most 256 bytes a call
   std::size_t used = 32;
-  std::uint32_t forks = 0;
+  // A forked child would otherwise go on with its parent's, and both would mint the same tokens.
+  std::uint64_t forks = 0;
 };
 
 }  // namespace
 
 std::uint64_t RandomU64() {
   thread_local Buffer buffer;
-  const std::uint32_t now = forks.load(std::memory_order_relaxed);
+  const std::uint64_t now = Forks();
   for (;;) {
     if (buffer.used == buffer.numbers.size() || buffer.forks != now) {
       while (getentropy(buffer.numbers.data(), sizeof buffer.numbers) != 0) {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/per_process.h"
 #include "l2/lmdb/generation.h"
-#include "l2/lmdb/per_process.h"
 #include "smartcache/result.h"
 
 namespace smartcache::lmdb {

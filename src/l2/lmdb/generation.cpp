@@ -13,8 +13,8 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/per_process.h"
 #include "base/random.h"
-#include "l2/lmdb/per_process.h"
 
 namespace smartcache::lmdb {
 namespace {

@@ -6,10 +6,9 @@
 #include <atomic>
 #include <cstdint>
 
-namespace smartcache::lmdb {
+#include "base/forks.h"
 
-// Forks between this process and the first one to load the library. Kept by pthread_atfork.
-extern std::atomic<std::uint64_t> forks;
+namespace smartcache {
 
 template <class T>
 class PerProcess {
@@ -34,13 +33,11 @@ class PerProcess {
 
  private:
   struct Cell {
-    std::uint64_t fork = forks.load(std::memory_order_relaxed);
+    std::uint64_t fork = Forks();
     T value;
     Cell* inherited = nullptr;  // keeps what was left alone reachable
   };
-  static bool IsOurs(const Cell& cell) {
-    return cell.fork == forks.load(std::memory_order_relaxed);
-  }
+  static bool IsOurs(const Cell& cell) { return cell.fork == Forks(); }
   T& Renew(Cell* present) {
     auto* const fresh = new Cell;
     fresh->inherited = present;
@@ -57,4 +54,4 @@ class PerProcess {
   std::atomic<Cell*> cell_{nullptr};
 };
 
-}  // namespace smartcache::lmdb
+}  // namespace smartcache
