@@ -32,9 +32,11 @@ class BackplaneSink {
 class Backplane {
  public:
   virtual ~Backplane() = default;
-  // Starts the listener thread; returns at once. Connects and reconnects by itself.
-  virtual void Start(BackplaneSink& sink) = 0;
-  // Stops and joins the thread. No call to the sink is made after it returns.
+  // Starts the listener thread; returns at once. Connects and reconnects by itself. False: the
+  // system had no thread to give; to be tried again. Not at the same time as Stop.
+  [[nodiscard]] virtual bool Start(BackplaneSink& sink) = 0;
+  // Stops and joins the thread. No call to the sink is made after it returns. Start may be called
+  // again.
   virtual void Stop() = 0;
   // Sends a fence and waits for its answer, shared with other callers waiting; kUnavailable after
   // timeout.

@@ -1,8 +1,6 @@
 #include "backplane/redis_backplane.h"
 
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -14,6 +12,7 @@
 #include "backplane/fences.h"
 #include "backplane/listen_link.h"
 #include "base/random.h"
+#include "base/thread.h"
 #include "l2/redis/dial.h"
 #include "l2/redis/message.h"
 #include "l2/redis/socket_list.h"
@@ -29,22 +28,6 @@ constexpr Duration kLastBackoff = std::chrono::seconds(1);
 // Heartbeats in the time that an L1 trusts itself, so that a late one costs no trust.
 constexpr int kBeatsPerBound = 4;
 
-// Blocks all signals for the threads started meanwhile: handlers are the program's affair.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
-
 }  // namespace
 
 // The thread and all it owns. A forked child leaves its parent's behind.
@@ -57,19 +40,19 @@ class RedisBackplane::Listener {
         clock_(owner.clock_),
         sink_(sink),
         wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    const SignalsBlocked blocked;
-    thread_ = std::thread([this] { Run(); });
-    pthread_setname_np(thread_.native_handle(), "smartcache-bus");
+    if (wake_fd_ >= 0) thread_ = StartThread("smartcache-bus", [this] { Run(); });
   }
   ~Listener() {
     stopping_.store(true);
     Wake();
-    thread_.join();
-    close(wake_fd_);
+    if (thread_.joinable()) thread_.join();
+    if (wake_fd_ >= 0) close(wake_fd_);
   }
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
+  // False: the system had no thread or no descriptor for it.
+  [[nodiscard]] bool running() const { return thread_.joinable(); }
   void Wake() const {
     const std::uint64_t one = 1;
     // Can only fail when the counter is full, and then the thread is about to wake anyway.
@@ -257,8 +240,12 @@ RedisBackplane::RedisBackplane(Config config, std::shared_ptr<redis::Servers> se
 
 RedisBackplane::~RedisBackplane() = default;
 
-void RedisBackplane::Start(BackplaneSink& sink) {
-  if (listener_ == nullptr) listener_ = std::make_unique<Listener>(*this, sink);
+bool RedisBackplane::Start(BackplaneSink& sink) {
+  if (listener_ != nullptr) return true;
+  auto listener = std::make_unique<Listener>(*this, sink);
+  if (!listener->running()) return false;
+  listener_ = std::move(listener);
+  return true;
 }
 
 void RedisBackplane::Stop() { listener_.reset(); }

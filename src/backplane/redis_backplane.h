@@ -37,7 +37,7 @@ class RedisBackplane final : public Backplane {
                  std::shared_ptr<redis::Peers> peers, const Clock& clock);
   ~RedisBackplane() override;
 
-  void Start(BackplaneSink& sink) override;
+  [[nodiscard]] bool Start(BackplaneSink& sink) override;
   void Stop() override;
   Status Fence(Duration timeout) override;
   void AfterFork() override;

@@ -85,7 +85,7 @@ struct Process {
   }
   ~Process() { parts.backplane->Stop(); }
   void Start() {
-    parts.backplane->Start(sink);
+    ASSERT_TRUE(parts.backplane->Start(sink));
     EXPECT_TRUE(Eventually([&] { return !sink.seen().epochs.empty(); })) << "not connected";
   }
   Store& store() { return *parts.store; }
@@ -327,7 +327,7 @@ TEST(RedisBackplane, StopsAtOnceAndStartsAgain) {
   EXPECT_LT(Clock::System().Now() - start, std::chrono::seconds(2));
   EXPECT_FALSE(one.Fence());
   one.parts.backplane->Stop();
-  one.parts.backplane->Start(one.sink);
+  ASSERT_TRUE(one.parts.backplane->Start(one.sink));
   EXPECT_TRUE(Eventually([&] { return one.sink.seen().epochs.size() == 2; }));
 }
 
@@ -355,7 +355,7 @@ TEST(RedisBackplane, ForkedChildHasSocketsOfItsOwn) {
     parent.parts.backplane->AfterFork();
     bool good = CountSockets() <= inherited - 2;
     RecordingSink sink;
-    parent.parts.backplane->Start(sink);
+    good = good && parent.parts.backplane->Start(sink);
     good = good && Eventually([&] { return !sink.seen().epochs.empty(); });
     const auto read = parent.store().Get("k", {});
     good = good && read.ok() && read->entry && read->entry->envelope == "v";
@@ -389,7 +389,7 @@ TEST(RedisBackplane, ConnectsLaterToAServerThatIsDownAtFirst) {
   auto parts = OpenRedis(server.url(), TestOptions(), Clock::System());
   ASSERT_TRUE(parts.ok());
   RecordingSink sink;
-  parts->backplane->Start(sink);
+  ASSERT_TRUE(parts->backplane->Start(sink));
   EXPECT_FALSE(parts->backplane->Fence(kFenceLimit).ok());
   server.Start();
   EXPECT_TRUE(Eventually([&] { return sink.seen().epochs.size() == 1; }));

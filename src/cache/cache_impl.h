@@ -127,6 +127,7 @@ class CacheImpl final : public Cache,
   bool Replay();
 
   // --- lifecycle.cpp
+  // Starts the listener unless it runs, is being started by another thread, or is closed.
   void EnsureStarted();
   void OnConnected(std::uint64_t epoch) override;
   void OnFence(Instant sent) override;
@@ -150,7 +151,8 @@ class CacheImpl final : public Cache,
   Keeper keeper_;
   std::atomic<std::uint64_t> epoch_{0};  // last one heard of
   std::atomic<bool> replaying_{false};
-  std::atomic<bool> started_{false};
+  enum class Listener : std::uint8_t { kIdle, kStarting, kStarted, kClosed };
+  std::atomic<Listener> listener_{Listener::kIdle};
   std::atomic<bool> closed_{false};
 };
 

@@ -3,11 +3,14 @@
 #include "smartcache/cache.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 #include <thread>
@@ -47,11 +50,18 @@ class HandBackplane final : public Backplane {
       sink_->OnBump(announcement.tags);
     });
   }
-  void Start(BackplaneSink& sink) override {
+  bool Start(BackplaneSink& sink) override {
     sink_ = &sink;
+    if (!startable) return false;
     Connect();
+    running = true;
+    if (const auto then = std::exchange(on_start, nullptr)) then();
+    return true;
   }
-  void Stop() override { connected_ = false; }
+  void Stop() override {
+    connected_ = false;
+    running = false;
+  }
   Status Fence(Duration) override { return Ok(); }
   void AfterFork() override {}
 
@@ -66,6 +76,10 @@ class HandBackplane final : public Backplane {
   }
   // Messages get lost and nobody notices, as on a half-open connection.
   void GoDeaf() { connected_ = false; }
+
+  bool startable = true;
+  bool running = false;
+  std::function<void()> on_start;  // before Start returns
 
  private:
   std::shared_ptr<MemoryData> data_;
@@ -566,6 +580,26 @@ TEST_P(CacheTest, LargeValuesAreNotStored) {
   EXPECT_EQ(a.cache->Fill(std::move(*leader.lead), Of("more than ten bytes", {})),
             FillOutcome::kTooLarge);
   EXPECT_EQ(a.cache->Find("k", {}).kind, AnswerKind::kLead);
+}
+
+TEST_P(CacheTest, ListenerThatCouldNotBeStartedIsStartedLater) {
+  if (GetParam() != Mode::kListener) GTEST_SKIP() << "no listener to start";
+  Process a = Spawn();
+  a.backplane->startable = false;
+  EXPECT_EQ(Call(a, "k", {row}, "one"), "one");
+  EXPECT_EQ(Call(a, "k", {row}, "two"), "one");
+  EXPECT_FALSE(a.cache->trusted());
+  a.backplane->startable = true;
+  EXPECT_EQ(Call(a, "k", {row}, "three"), "one");
+  EXPECT_TRUE(a.cache->trusted());
+}
+
+TEST_P(CacheTest, ListenerThatStartsWhileTheCacheIsClosedIsStopped) {
+  if (GetParam() != Mode::kListener) GTEST_SKIP() << "no listener to start";
+  Process a = Spawn();
+  a.backplane->on_start = [&] { a.cache->Close(); };
+  Call(a, "k", {row}, "one");
+  EXPECT_FALSE(a.backplane->running);
 }
 
 TEST_P(CacheTest, ClosedCacheBypasses) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/thread.h"
 
 namespace smartcache {
 
@@ -26,13 +27,14 @@ Keeper::Handle Keeper::Add(std::string_view key, std::uint64_t owner) {
   const MutexLock lock(state.mutex);
   state.held.push_front({std::string(key), owner});
   if (!state.thread.joinable() && !state.stopping) {
-    state.thread = std::thread([this, &state] { Run(state); });
+    // Where there is no thread to be had, locks are not renewed until a later one is added.
+    state.thread = StartThread("smartcache-lock", [this, &state] { Run(state); });
   }
   return {&state, state.held.begin()};
 }
 
-void Keeper::Remove(const Handle& handle) {
-  if (handle.state != state_.get()) return;
+void Keeper::Remove(Handle& handle) {
+  if (std::exchange(handle.state, nullptr) != state_.get()) return;
   const MutexLock lock(state_->mutex);
   state_->held.erase(handle.held);
 }

@@ -32,8 +32,8 @@ class Keeper {
   Keeper& operator=(const Keeper&) = delete;
 
   [[nodiscard]] Handle Add(std::string_view key, std::uint64_t owner);
-  // Does nothing for a handle from before a fork.
-  void Remove(const Handle& handle);
+  // Empties the handle. Does nothing for an empty one, and for one from before a fork.
+  void Remove(Handle& handle);
   void Stop();
   // In a forked child: the thread and the locks are the parent's.
   void AfterFork();

@@ -28,9 +28,15 @@ CacheImpl::~CacheImpl() { Close(); }
 void CacheImpl::EnsureStarted() {
   // Threads are started by the first use, not at import: a server that forks its workers first has
   // none.
-  if (!backplane_ || started_.load(std::memory_order_acquire)) return;
-  if (closed_.load(std::memory_order_acquire)) return;
-  if (!started_.exchange(true, std::memory_order_acq_rel)) backplane_->Start(*this);
+  if (!backplane_ || listener_.load(std::memory_order_acquire) != Listener::kIdle) return;
+  auto expected = Listener::kIdle;
+  if (!listener_.compare_exchange_strong(expected, Listener::kStarting)) return;
+  // Where no thread is to be had there is no trust, and the next call tries again.
+  const bool started = backplane_->Start(*this);
+  expected = Listener::kStarting;
+  const auto next = started ? Listener::kStarted : Listener::kIdle;
+  // Closed meanwhile: what was started after all is stopped by who started it.
+  if (!listener_.compare_exchange_strong(expected, next) && started) backplane_->Stop();
 }
 
 void CacheImpl::AfterFork() {
@@ -44,13 +50,14 @@ void CacheImpl::AfterFork() {
   store_->AfterFork();
   if (backplane_) backplane_->AfterFork();
   replaying_.store(false);
-  started_.store(false);
+  // Whoever was starting or closing it did so in the parent.
+  listener_.store(closed_.load() ? Listener::kClosed : Listener::kIdle);
 }
 
 void CacheImpl::Close() {
   if (closed_.exchange(true)) return;
   keeper_.Stop();
-  if (backplane_ && started_.load()) backplane_->Stop();
+  if (listener_.exchange(Listener::kClosed) == Listener::kStarted) backplane_->Stop();
   trust_.Fence();
   table_.Clear();
 }

@@ -104,7 +104,7 @@ struct Listening final : BackplaneSink {
     auto opened = OpenRedis(cluster.url(), options, Clock::System());
     EXPECT_TRUE(opened.ok());
     parts = *std::move(opened);
-    parts.backplane->Start(*this);
+    EXPECT_TRUE(parts.backplane->Start(*this));
     EXPECT_TRUE(Eventually([&] { return connects == 1; }));
   }
   ~Listening() override { parts.backplane->Stop(); }
