@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/forks.h"
 #include "cache/hints.h"
 #include "cache/keeper.h"
 #include "cache/pending.h"
@@ -66,8 +67,8 @@ class CacheImpl final : public Cache,
   bool trusted() const override;
   bool available() const override;
 
-  // Called by ~Lead.
-  void AbandonState(Lead::State& state, bool retry);
+  // Ends what of the lead has not been ended yet.
+  void AbandonState(Lead::State& state, bool retry) noexcept;
 
  private:
   // Slots whose tokens are being fetched: their versions, noted before the request was sent.
@@ -117,6 +118,9 @@ class CacheImpl final : public Cache,
 
   // --- fill.cpp
   void Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> value);
+  // Ends the renewal of the lock that the lead holds, and gives its owner; 0: it holds none. After
+  // a fork the lock is the parent's, and stays held.
+  std::uint64_t TakeLock(Lead::State& state);
   void Unlock(Lead::State& state);
   void End(Lead::State& state, FlightEnd end);
   [[nodiscard]] Duration Jittered(Duration ttl) const;
@@ -156,15 +160,22 @@ class CacheImpl final : public Cache,
   std::atomic<bool> closed_{false};
 };
 
-// What a Lead carries.
+// What a Lead carries. Destroying it ends what has not been ended: an exception on the way of a
+// miss (memory may run out anywhere) costs this caller's answer, not everybody's.
 struct Lead::State {
+  State() = default;
+  ~State();
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
   std::shared_ptr<CacheImpl> cache;
   std::string key;
   Tag hash = 0;
   std::uint64_t epoch = 0;
   Token key_token = kNoToken;
   std::shared_ptr<FlightState> flight;
-  std::uint64_t lock_owner = 0;  // 0: holds no lock
+  std::uint64_t lock_owner = 0;   // 0: holds no lock
+  std::uint64_t forks = Forks();  // of the process that it was made in
   Keeper::Handle renewal;
   std::shared_ptr<LocalEntry> draft;  // kStored: for Admit
   FindOptions options;

@@ -602,6 +602,22 @@ TEST_P(CacheTest, ListenerThatStartsWhileTheCacheIsClosedIsStopped) {
   EXPECT_FALSE(a.backplane->running);
 }
 
+TEST_P(CacheTest, ExceptionOnTheWayOfAMissKeepsNobodyWaiting) {
+  FindOptions asking = As(2);
+  asking.wait = false;
+  for (const std::string_view method : {"Get", "Begin", "Mint", "Fill"}) {
+    Process a = Spawn();
+    a.store->SetHook([&](std::string_view name) {
+      if (name == method) throw std::bad_alloc();
+    });
+    EXPECT_THROW(Call(a, "k", {row}, "never", As(1)), std::bad_alloc) << method;
+    a.store->SetHook({});
+    // The lock's release may have been what failed: it ends by itself.
+    clock.Advance(seconds(5));
+    EXPECT_EQ(a.cache->Find("k", asking).kind, AnswerKind::kLead) << method;
+  }
+}
+
 TEST_P(CacheTest, ClosedCacheBypasses) {
   Process a = Spawn();
   Call(a, "k", {}, "x");

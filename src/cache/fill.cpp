@@ -22,12 +22,17 @@ void CacheImpl::Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> v
   slots_.Sweep(kMaxSlots);
 }
 
-void CacheImpl::Unlock(Lead::State& state) {
-  if (state.lock_owner == 0) return;
+std::uint64_t CacheImpl::TakeLock(Lead::State& state) {
   keeper_.Remove(state.renewal);
+  const std::uint64_t owner = std::exchange(state.lock_owner, 0);
+  return state.forks == Forks() ? owner : 0;
+}
+
+void CacheImpl::Unlock(Lead::State& state) {
   FillRequest release;
+  release.lock_owner = TakeLock(state);
+  if (release.lock_owner == 0) return;
   release.key = state.key;
-  release.lock_owner = std::exchange(state.lock_owner, 0);
   (void)store_->Fill(release);  // should it not arrive, the lease ends by itself
 }
 
@@ -76,11 +81,9 @@ FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
   request.envelope = envelope;
   request.ttl = header.hard_ttl;
   request.key_token = state->key_token;
-  request.lock_owner = state->lock_owner;
-  if (state->lock_owner != 0) keeper_.Remove(state->renewal);
+  request.lock_owner = TakeLock(*state);
   const Instant now = clock_.Now();
   const auto stored = store_->Fill(request);
-  state->lock_owner = 0;
   if (!stored.ok()) return unshared(FillOutcome::kUnavailable, Counter::kStoreError);
   if (!*stored) return unshared(FillOutcome::kRejected, Counter::kFillRejected);
 
@@ -105,8 +108,12 @@ FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
   return FillOutcome::kStored;
 }
 
-void CacheImpl::AbandonState(Lead::State& state, bool retry) {
-  Unlock(state);
+void CacheImpl::AbandonState(Lead::State& state, bool retry) noexcept {
+  try {
+    Unlock(state);
+  } catch (...) {
+    // The lease ends by itself; the flight does not.
+  }
   End(state, retry ? FlightEnd::kFailed : FlightEnd::kUnshared);
 }
 

@@ -79,15 +79,16 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
     if (local.kind == AnswerKind::kHit) return local;
     if (!store_->Available()) return bypass();
 
+    // Made before the flight that it is to end.
+    auto state = std::make_unique<Lead::State>();
+    state->cache = shared_from_this();
+    state->key = key;
+    state->hash = hash;
+    state->options = options;
     auto joined = flights_.Join(hash, key, options.owner);
     if (joined.role == Flights::Role::kReentrant) return bypass();
     if (joined.role == Flights::Role::kLeader) {
-      auto state = std::make_unique<Lead::State>();
-      state->cache = shared_from_this();
-      state->key = key;
-      state->hash = hash;
       state->flight = std::move(joined.flight);
-      state->options = options;
       return LeadOn(std::move(state), std::move(stale));
     }
     Answer answer;

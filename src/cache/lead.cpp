@@ -6,18 +6,14 @@ namespace smartcache {
 
 Lead::Lead(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Lead::Lead(Lead&&) noexcept = default;
+Lead& Lead::operator=(Lead&&) noexcept = default;
 std::unique_ptr<Lead::State> Lead::Release() { return std::move(state_); }
 
-Lead& Lead::operator=(Lead&& other) noexcept {
-  if (this != &other) {
-    const Lead abandoned(std::move(state_));
-    state_ = std::move(other.state_);
-  }
-  return *this;
-}
+Lead::~Lead() = default;
 
-Lead::~Lead() {
-  if (state_) state_->cache->AbandonState(*state_, /*retry=*/true);
+Lead::State::~State() {
+  // Whatever went wrong, nobody waits for ever.
+  if (cache) cache->AbandonState(*this, /*retry=*/true);
 }
 
 std::string_view Lead::key() const { return state_->key; }
