@@ -618,6 +618,22 @@ TEST_P(CacheTest, ExceptionOnTheWayOfAMissKeepsNobodyWaiting) {
   }
 }
 
+TEST_P(CacheTest, ForkedChildLeavesItsParentsLockAlone) {
+  Process a = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  ASSERT_EQ(leader.kind, AnswerKind::kLead);
+  const pid_t child = fork();
+  if (child == 0) {
+    a.cache->AfterFork();
+    leader.lead.reset();
+    const auto begun = a.store->Begin("k", 4711, seconds(5));
+    _exit(begun.ok() && !begun->locked ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 TEST_P(CacheTest, ClosedCacheBypasses) {
   Process a = Spawn();
   Call(a, "k", {}, "x");
