@@ -42,6 +42,17 @@ Status Invalid(const std::string& directory, const std::string& why) {
   return {Code::kInvalidArgument, "SMARTCACHE_DIR " + directory + " " + why};
 }
 
+// What the system did not let us do in the directory: for want of something that may be there
+// later, or because it is not ours to use.
+Status Cannot(const std::string& directory, const std::string& what) {
+  const int error = errno;
+  const std::string why = "cannot be " + what + ": " + std::strerror(error);
+  for (const int wanting : {ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EINTR, EIO}) {
+    if (error == wanting) return Unavailable("lmdb: " + directory + " " + why);
+  }
+  return Invalid(directory, why);
+}
+
 std::string Errno() { return std::strerror(errno); }
 
 std::string Hex(std::uint64_t value) {
@@ -122,13 +133,16 @@ std::string Incarnation() {
          "-" + NamespaceName();
 }
 
-// mkdir -p, new folders for us alone.
+// mkdir -p, new folders for us alone. False: errno says why.
 bool MakeDirectories(const std::string& path) {
   for (std::size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
     if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST && errno != EISDIR) {
+      const int error = errno;
       struct stat status{};
-      if (stat(part.c_str(), &status) != 0) return false;
+      const bool there = stat(part.c_str(), &status) == 0;
+      errno = error;
+      if (!there) return false;
     }
     if (slash == std::string::npos) return true;
   }
@@ -202,7 +216,7 @@ FileLock::~FileLock() {
 Status CheckDirectory(const std::string& directory) {
   struct stat status{};
   if (lstat(directory.c_str(), &status) != 0) {
-    return Invalid(directory, "cannot be read: " + Errno());
+    return Cannot(directory, "read");
   }
   if (S_ISLNK(status.st_mode)) {
     return Invalid(directory, "is a symbolic link: name the folder itself");
@@ -242,15 +256,14 @@ Result<std::unique_ptr<Folder>> Folder::Open(std::string directory, std::string_
   while (directory.size() > 1 && directory.back() == '/') {
     directory.pop_back();  // lstat would follow a link
   }
-  if (!MakeDirectories(directory)) return Invalid(directory, "cannot be made: " + Errno());
+  if (!MakeDirectories(directory)) return Cannot(directory, "made");
   if (Status status = CheckDirectory(directory); !status.ok()) return status;
   RemoveAbandoned(directory);
   const std::string path = directory + "/" + FolderName(prefix);
   // Again when somebody has cleared the folder away between the making and the locking.
   for (int attempt = 0; attempt < 10; ++attempt) {
     if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
-      return errno == ENOSPC ? Unavailable("lmdb: cannot make " + path + ": " + Errno())
-                             : Invalid(directory, "cannot be written to: " + Errno());
+      return Cannot(directory, "written to");
     }
     if (Status status = CheckDirectory(path); !status.ok()) return status;
     Handle presence(OpenLockFile(path + kPresence));

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -371,14 +372,15 @@ TEST_F(LmdbProcessTest, ReaderKilledAmidACallDoesNotHoldUpTheRest) {
   EXPECT_EQ(after->epoch, before->epoch);
 }
 
-// Runs `body` in a child, with a file system of 3 MB at `path` in a mount namespace of the child's
+// Runs `body` in a child, with a small file system at `path` in a mount namespace of the child's
 // own.
-void OnASmallDisk(const std::string& path, const std::function<bool()>& body) {
+void OnASmallDisk(const std::string& path, const std::function<bool()>& body,
+                  const std::string& limits = "size=3m") {
   constexpr int kCannot = 77;
   const int outcome = Forked([&] {
     if (unshare(CLONE_NEWNS) != 0 ||
         mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        mount("none", path.c_str(), "tmpfs", 0, "size=3m,mode=0700") != 0) {
+        mount("none", path.c_str(), "tmpfs", 0, (limits + ",mode=0700").c_str()) != 0) {
       _exit(kCannot);
     }
     return body();
@@ -412,6 +414,36 @@ TEST(LmdbDiskTest, FullDiskIsUnavailableAndNotTheEnd) {
     }
     return was_full && store->Get("last", {})->entry.has_value();
   });
+}
+
+TEST(LmdbDiskTest, OpensOnADiskThatIsFullAndWorksOnceThereIsRoom) {
+  const TestFolder folder;
+  const auto body = [&] {
+    const std::string wanted = folder.path + "/to/be/made";
+    const auto store = MustOpen(OptionsIn(wanted));
+    const auto put = store->Put("k", "v", kLong, PutCondition::kAlways);
+    if (put.ok() || put.status().code() != Code::kUnavailable) return false;
+    if (mount("none", folder.path.c_str(), "tmpfs", MS_REMOUNT, "nr_inodes=1000") != 0) {
+      return false;
+    }
+    const auto again = MustOpen(OptionsIn(wanted));  // has not backed off
+    return again->Put("k", "v", kLong, PutCondition::kAlways).ok();
+  };
+  OnASmallDisk(folder.path, body, "size=3m,nr_inodes=2");
+}
+
+TEST(LmdbDiskTest, OpensWhereNoFileCanBeOpenedJustNow) {
+  const TestFolder folder;
+  const int outcome = Forked([&] {
+    rlimit before{};
+    getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{0, before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &none);
+    auto opened = OpenLmdbStore(OptionsIn(folder.path), Clock::System());
+    setrlimit(RLIMIT_NOFILE, &before);
+    return opened.ok() && (*opened)->Put("k", "v", kLong, PutCondition::kAlways).ok();
+  });
+  EXPECT_EQ(outcome, 0);
 }
 
 TEST(LmdbDiskTest, RetiredFilesGiveTheirSpaceToTheNew) {

@@ -520,8 +520,10 @@ std::string LmdbStore::Describe() const {
 namespace smartcache {
 
 Result<std::unique_ptr<Store>> OpenLmdbStore(const Options& options, const Clock& clock) {
-  auto folder = lmdb::Folder::Open(options.directory, options.prefix);
-  if (!folder.ok()) return folder.status();
+  // For the mistakes of whoever named the directory. A disk that is full just now, or too many open
+  // files, are the store being down: the first call tries again.
+  const auto folder = lmdb::Folder::Open(options.directory, options.prefix);
+  if (folder.status().code() == Code::kInvalidArgument) return folder.status();
   return std::unique_ptr<Store>(std::make_unique<lmdb::LmdbStore>(options, clock));
 }
 
