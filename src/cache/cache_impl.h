@@ -92,16 +92,26 @@ class CacheImpl final : public Cache,
                                      Instant now) const;
   // Asks the store for the present tokens of an L1 entry.
   Freshness Revalidate(const LocalEntry& entry);
-  Placeholder Own(Tag hash);
+  // To be called before the tokens are asked for. Without L1 the placeholder is empty.
+  Placeholder Expect(Tag tag);
   std::vector<Placeholder> Expect(std::span<const Tag> tags);
   void Install(std::span<const Tag> tags, std::span<const Placeholder> expected, const Reply& reply,
                std::span<const TokenReply> tokens, const TrustNow& trust);
   // Reads an entry and proves it fresh as of a moment during the call. Null: a miss.
   Result<StoredPtr> Fetch(std::string_view key, Tag hash, const FindOptions& options);
-  // `known`: tokens read in the same call as the entry; those of other tags are asked for.
+  // `known`: tokens read in the same call as the entry, in order of tags; others are asked for.
   Result<StoredPtr> Prove(std::string_view key, Tag hash, const FindOptions& options,
                           StoredEntry entry, const Reply& reply, TagVector known,
                           const Placeholder& own, const TrustNow& trust);
+  // The three steps of Prove. First all that the entry itself tells: null is a miss.
+  StoredPtr Unwrap(std::string_view key, const FindOptions& options, StoredEntry entry,
+                   const Reply& reply);
+  // Then the tokens of `tags` that are not known yet, in one call; kNoToken where there is none.
+  Status Learn(std::span<const TagToken> tags, const Reply& reply, const TrustNow& trust,
+               TagVector& known);
+  // Last whether they are the entry's: null is a miss.
+  StoredPtr Verify(StoredPtr stored, Tag hash, const Reply& reply, const TagVector& known,
+                   const Placeholder& own, const TrustNow& trust);
   std::shared_ptr<LocalEntry> Draft(const StoredValue& stored, Tag hash, const Reply& reply,
                                     const Placeholder& own, const TrustNow& trust);
 

@@ -634,6 +634,44 @@ TEST_P(CacheTest, ForkedChildLeavesItsParentsLockAlone) {
   EXPECT_EQ(status, 0);
 }
 
+TEST_P(CacheTest, ReadsOfWhatIsNotThereLeaveNoSlotsBehind) {
+  Process a = Spawn();
+  std::vector<std::string> keys(10'000);
+  for (std::size_t i = 0; i < 11 * keys.size(); ++i) {
+    std::string key = "k" + std::to_string(i);
+    keys[i % keys.size()] = std::move(key);
+    if ((i + 1) % keys.size() == 0) (void)a.cache->GetMany(keys);
+  }
+  EXPECT_LE(a.cache->local_use().slots, 100'000u);
+}
+
+TEST_P(CacheTest, ReadOfSeveralTakesOneTripForEntriesAndOneForTokens) {
+  Process a = Spawn();
+  Process b = Spawn();
+  const std::vector<std::string> keys = {"one", "two", "three", "none"};
+  Call(b, "one", {row}, "1");
+  Call(b, "two", {row, other}, "2");
+  ASSERT_TRUE(b.cache->Put("three", Of("3", {}), PutCondition::kAlways).ok());
+  auto calls = a.store->calls();
+  std::vector<Answer> answers = a.cache->GetMany(keys);
+  EXPECT_EQ(a.store->calls() - calls, 2u);
+  for (std::size_t i = 0; i < 3; ++i) {
+    ASSERT_EQ(answers[i].kind, AnswerKind::kStored) << keys[i];
+    EXPECT_EQ(answers[i].stored->entry.payload, std::to_string(i + 1));
+  }
+  EXPECT_EQ(answers[3].kind, AnswerKind::kBypass);
+  EXPECT_EQ(a.cache->stats().Get(Counter::kStoreHit), 3u);
+  EXPECT_EQ(a.cache->stats().Get(Counter::kMiss), 1u);
+
+  // What is found and is not fresh is a miss.
+  ASSERT_TRUE(b.cache->Bump(std::array{other}, {}));
+  answers = a.cache->GetMany(keys);
+  EXPECT_EQ(answers[0].kind, AnswerKind::kStored);
+  EXPECT_EQ(answers[1].kind, AnswerKind::kBypass);
+  EXPECT_EQ(a.cache->stats().Get(Counter::kStoreHit), 5u);
+  EXPECT_EQ(a.cache->stats().Get(Counter::kMiss), 3u);
+}
+
 TEST_P(CacheTest, ClosedCacheBypasses) {
   Process a = Spawn();
   Call(a, "k", {}, "x");

@@ -5,6 +5,17 @@
 #include "cache/cache_impl.h"
 
 namespace smartcache {
+namespace {
+
+bool ByTag(const TagToken& a, const TagToken& b) { return a.tag < b.tag; }
+
+// Where `known`, in order of tags, has the tag; else null.
+const TagToken* FindIn(const TagVector& known, Tag tag) {
+  const auto found = std::lower_bound(known.begin(), known.end(), TagToken{tag, kNoToken}, ByTag);
+  return found == known.end() || found->tag != tag ? nullptr : &*found;
+}
+
+}  // namespace
 
 TrustNow CacheImpl::TrustAt() const {
   if (!embedded_) return backplane_ ? trust_.Now() : TrustNow{};
@@ -28,15 +39,19 @@ Freshness CacheImpl::JudgeLocal(const LocalEntry& entry, const TrustNow& trust, 
   return judgement.freshness;
 }
 
+CacheImpl::Placeholder CacheImpl::Expect(Tag tag) {
+  if (options_.local_max_bytes == 0) return {};
+  // Here, where slots are made that no entry may come to refer to. Amortised.
+  slots_.Sweep(kMaxSlots);
+  SlotRef slot = slots_.Acquire(tag);
+  const std::uint64_t version = slot->version();
+  return {std::move(slot), version};
+}
+
 std::vector<CacheImpl::Placeholder> CacheImpl::Expect(std::span<const Tag> tags) {
   std::vector<Placeholder> expected;
-  if (options_.local_max_bytes == 0) return expected;
   expected.reserve(tags.size());
-  for (const Tag tag : tags) {
-    SlotRef slot = slots_.Acquire(tag);
-    const std::uint64_t version = slot->version();
-    expected.push_back({std::move(slot), version});
-  }
+  for (const Tag tag : tags) expected.push_back(Expect(tag));
   return expected;
 }
 
@@ -46,7 +61,7 @@ void CacheImpl::Install(std::span<const Tag> tags, std::span<const Placeholder> 
   epoch_.store(reply.epoch, std::memory_order_relaxed);
   const std::uint64_t stamp = embedded_ ? reply.stamp : trust.stamp;
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (tokens[i].token == kNoToken) continue;
+    if (expected[i].slot == nullptr || tokens[i].token == kNoToken) continue;
     slots_.Install(tags[i], *expected[i].slot, expected[i].version, tokens[i].token, stamp,
                    After(reply.sent, tokens[i].ttl));
   }
@@ -100,7 +115,7 @@ Result<CacheImpl::StoredPtr> CacheImpl::Fetch(std::string_view key, Tag hash,
                                               const FindOptions& options) {
   const TrustNow trust = TrustAt();
   const std::vector<Tag> tags = hints_.Of(hash);
-  const Placeholder own = Own(hash);
+  const Placeholder own = Expect(hash);
   const auto expected = Expect(tags);
   auto reply = store_->Get(key, tags);
   if (!reply.ok()) {
@@ -112,20 +127,12 @@ Result<CacheImpl::StoredPtr> CacheImpl::Fetch(std::string_view key, Tag hash,
   TagVector known;
   known.reserve(tags.size());
   for (std::size_t i = 0; i < tags.size(); ++i) known.push_back({tags[i], reply->tokens[i].token});
+  std::sort(known.begin(), known.end(), ByTag);
   return Prove(key, hash, options, std::move(*reply->entry), *reply, std::move(known), own, trust);
 }
 
-CacheImpl::Placeholder CacheImpl::Own(Tag hash) {
-  if (options_.local_max_bytes == 0) return {};
-  SlotRef slot = slots_.Acquire(hash);
-  const std::uint64_t version = slot->version();
-  return {std::move(slot), version};
-}
-
-Result<CacheImpl::StoredPtr> CacheImpl::Prove(std::string_view key, Tag hash,
-                                              const FindOptions& options, StoredEntry entry,
-                                              const Reply& reply, TagVector known,
-                                              const Placeholder& own, const TrustNow& trust) {
+CacheImpl::StoredPtr CacheImpl::Unwrap(std::string_view key, const FindOptions& options,
+                                       StoredEntry entry, const Reply& reply) {
   const auto miss = [this](Counter why) {
     stats_.Add(why);
     return StoredPtr();
@@ -141,39 +148,65 @@ Result<CacheImpl::StoredPtr> CacheImpl::Prove(std::string_view key, Tag hash,
     return miss(Counter::kMissIdentity);
   }
   if (header.epoch != reply.epoch) return miss(Counter::kMissEpoch);
-  if (header.hard_ttl != kNever && entry.ttl != kNever) {
-    stored->stale = entry.ttl <= header.hard_ttl - header.soft_ttl;
+  if (header.hard_ttl != kNever && stored->remaining != kNever) {
+    stored->stale = stored->remaining <= header.hard_ttl - header.soft_ttl;
     if (stored->stale && !options.stale) return miss(Counter::kMissExpired);
   }
+  return stored;
+}
 
-  // Tokens that the hint did not foresee take a second trip.
+Status CacheImpl::Learn(std::span<const TagToken> tags, const Reply& reply, const TrustNow& trust,
+                        TagVector& known) {
   std::vector<Tag> missing;
-  const auto held = [&known](Tag tag) {
-    return std::find_if(known.begin(), known.end(),
-                        [tag](const TagToken& k) { return k.tag == tag; });
-  };
-  for (const auto& [tag, token] : header.tags) {
-    if (held(tag) == known.end()) missing.push_back(tag);
+  for (const auto& [tag, token] : tags) {
+    if (FindIn(known, tag) == nullptr) missing.push_back(tag);
   }
-  if (!missing.empty()) {
-    const auto expected = Expect(missing);
-    const auto more = store_->Tokens(missing);
-    if (!more.ok()) {
-      stats_.Add(Counter::kStoreError);
-      return more.status();
-    }
-    Install(missing, expected, *more, more->tokens, trust);
-    if (more->epoch != reply.epoch) return miss(Counter::kMissEpoch);
-    for (std::size_t i = 0; i < missing.size(); ++i) {
-      known.push_back({missing[i], more->tokens[i].token});
-    }
+  if (missing.empty()) return Ok();
+  std::sort(missing.begin(), missing.end());
+  missing.erase(std::unique(missing.begin(), missing.end()), missing.end());
+  const auto expected = Expect(missing);
+  const auto more = store_->Tokens(missing);
+  if (!more.ok()) {
+    stats_.Add(Counter::kStoreError);
+    return more.status();
   }
+  Install(missing, expected, *more, more->tokens, trust);
+  // Those of a store that was replaced since are no evidence, which makes the entry a miss.
+  const bool same = more->epoch == reply.epoch;
+  for (std::size_t i = 0; i < missing.size(); ++i) {
+    known.push_back({missing[i], same ? more->tokens[i].token : kNoToken});
+  }
+  std::sort(known.begin(), known.end(), ByTag);
+  return Ok();
+}
+
+CacheImpl::StoredPtr CacheImpl::Verify(StoredPtr stored, Tag hash, const Reply& reply,
+                                       const TagVector& known, const Placeholder& own,
+                                       const TrustNow& trust) {
+  const EntryHeader& header = stored->entry.header;
   hints_.Note(hash, header.tags);
-  for (const auto& tag_token : header.tags) {
-    if (held(tag_token.tag)->token != tag_token.token) return miss(Counter::kMissInvalidated);
+  for (const auto& [tag, token] : header.tags) {
+    const TagToken* const present = FindIn(known, tag);
+    if (present == nullptr || present->token != token) {
+      stats_.Add(Counter::kMissInvalidated);
+      return nullptr;
+    }
   }
   stored->draft = Draft(*stored, hash, reply, own, trust);
   return stored;
+}
+
+Result<CacheImpl::StoredPtr> CacheImpl::Prove(std::string_view key, Tag hash,
+                                              const FindOptions& options, StoredEntry entry,
+                                              const Reply& reply, TagVector known,
+                                              const Placeholder& own, const TrustNow& trust) {
+  StoredPtr stored = Unwrap(key, options, std::move(entry), reply);
+  if (stored == nullptr) return stored;
+  // Tokens that the hint did not foresee take a second trip.
+  if (Status status = Learn(stored->entry.header.tags, reply, trust, known); !status.ok()) {
+    return status;
+  }
+  return Verify(std::move(stored), hash, reply, known, own, trust);
 }
 
 std::shared_ptr<LocalEntry> CacheImpl::Draft(const StoredValue& stored, Tag hash,
@@ -231,8 +264,6 @@ std::optional<std::vector<Token>> CacheImpl::Take(std::span<const Tag> tags,
   }
   Install(unknown, expected, *reply, reply->tokens, trust);
   for (std::size_t i = 0; i < places.size(); ++i) tokens[places[i]] = reply->tokens[i].token;
-  // Amortised here: only taking tokens makes slots that no entry may come to refer to.
-  slots_.Sweep(kMaxSlots);
   return tokens;
 }
 

@@ -19,7 +19,6 @@ void CacheImpl::Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> v
                   draft->tags.size() * sizeof(SlotToken) + value->weight();
   draft->value = std::move(value);
   table_.Insert(std::move(draft));
-  slots_.Sweep(kMaxSlots);
 }
 
 std::uint64_t CacheImpl::TakeLock(Lead::State& state) {

@@ -151,14 +151,13 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
     const std::uint64_t owner = may_wait ? RandomU64() : 0;
     const std::array<Tag, 1> own_tag = {state->hash};
     const TrustNow trust = TrustAt();
-    const Placeholder own = Own(state->hash);
-    const auto expected = Expect(own_tag);
+    const Placeholder own = Expect(state->hash);
     auto begun = store_->Begin(state->key, owner, options_.lock_timeout);
     if (!begun.ok()) {
       stats_.Add(Counter::kStoreError);
       return GiveUp(std::move(state));
     }
-    Install(own_tag, expected, *begun, std::span(&begun->key_token, 1), trust);
+    Install(own_tag, std::span(&own, 1), *begun, std::span(&begun->key_token, 1), trust);
     state->epoch = begun->epoch;
     state->key_token = begun->key_token.token;
     if (owner != 0 && begun->locked) state->lock_owner = owner;
@@ -256,30 +255,43 @@ std::vector<Answer> CacheImpl::GetMany(std::span<const std::string> keys) {
   std::vector<std::string> wanted;
   std::vector<std::size_t> places;
   std::vector<Placeholder> own;
+  const TrustNow trust = TrustAt();
   for (std::size_t i = 0; i < keys.size(); ++i) {
     LocalRef stale;
     answers[i] = FindLocal(keys[i], KeyTag(keys[i]), options, stale);
     if (answers[i].kind == AnswerKind::kHit) continue;
     wanted.push_back(keys[i]);
     places.push_back(i);
-    own.push_back(Own(KeyTag(keys[i])));
+    own.push_back(Expect(KeyTag(keys[i])));
   }
   if (wanted.empty() || !store_->Available()) return answers;
-  const TrustNow trust = TrustAt();
   auto replies = store_->GetMany(wanted);
   if (!replies.ok()) {
     stats_.Add(Counter::kStoreError);
     return answers;
   }
+  // The tokens of all of them together.
+  std::vector<StoredPtr> found(wanted.size());
+  TagVector tags;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     auto& reply = (*replies)[i];
-    stats_.Add(reply.entry ? Counter::kStoreHit : Counter::kMiss);
     if (!reply.entry) continue;
-    auto proven = Prove(wanted[i], KeyTag(wanted[i]), options, std::move(*reply.entry), reply, {},
-                        own[i], trust);
-    if (!proven.ok() || !*proven) continue;
+    found[i] = Unwrap(wanted[i], options, std::move(*reply.entry), reply);
+    if (!found[i]) continue;
+    const TagVector& held = found[i]->entry.header.tags;
+    tags.insert(tags.end(), held.begin(), held.end());
+  }
+  TagVector known;
+  const bool learned = Learn(tags, replies->front(), trust, known).ok();
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    StoredPtr proven;
+    if (found[i] && learned) {
+      proven = Verify(std::move(found[i]), KeyTag(wanted[i]), (*replies)[i], known, own[i], trust);
+    }
+    stats_.Add(proven ? Counter::kStoreHit : Counter::kMiss);
+    if (!proven) continue;
     answers[places[i]].kind = AnswerKind::kStored;
-    answers[places[i]].stored = std::move(*proven);
+    answers[places[i]].stored = std::move(proven);
   }
   return answers;
 }
