@@ -68,7 +68,13 @@ PyLead::PyLead(std::shared_ptr<Cache> cache, Lead lead)
       key_token_(lead_->key_token()) {}
 
 PyLead::~PyLead() {
-  if (!lead_ || InterpreterGone()) return;
+  if (InterpreterGone()) {
+    // Ending it would ask the store with Python's lock held. Its lock's lease ends by itself.
+    new std::optional<Lead>(std::move(lead_));
+    new std::shared_ptr<Cache>(std::move(cache_));
+    return;
+  }
+  if (!lead_) return;
   PyObject *type, *value, *traceback;
   PyErr_Fetch(&type, &value, &traceback);  // callbacks may run
   WithoutGil([this] { cache_->Abandon(*Take(), /*retry=*/true); });
