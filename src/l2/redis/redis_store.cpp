@@ -39,8 +39,11 @@ Result<GetReply> RedisStore::Get(std::string_view key, std::span<const Tag> tags
   const Tag key_tag = KeyTag(key);
   const unsigned bucket = BucketOf(key_tag);
   const Grouped parts(*servers_, tags.size(), [&](std::size_t i) { return tags[i]; });
-  Batch& batch = NewBatch();
-  // TTL before value: should the entry be replaced in between, the older time is the shorter one.
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
+  // Two commands are not one moment: the time may be that of what was replaced in between. Where it
+  // matters the reader knows: a computed entry lives no longer than its header says, and what the
+  // user stores or touches drops the key's slot, which keeps the pair out of L1.
   batch.Start(bucket, 2);
   batch.Arg("PTTL");
   keys_.Entry(batch, key_tag, key);
@@ -64,7 +67,8 @@ Result<std::vector<GetReply>> RedisStore::GetMany(std::span<const std::string> k
   std::transform(keys.begin(), keys.end(), tags.begin(),
                  [](const std::string& key) { return KeyTag(key); });
   const Grouped parts(*servers_, keys.size(), [&](std::size_t i) { return tags[i]; });
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   for (std::size_t part = 0; part < parts.size(); ++part) {
     const auto positions = parts[part];
     const unsigned bucket = BucketOf(tags[positions[0]]);
@@ -99,7 +103,8 @@ Result<std::vector<GetReply>> RedisStore::GetMany(std::span<const std::string> k
 Result<PutReply> RedisStore::Put(std::string_view key, std::string_view envelope, Duration ttl,
                                  PutCondition condition) {
   const Tag tag = KeyTag(key);
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   batch.StartScript(BucketOf(tag), scripts::kPut, 2, 6);
   keys_.Token(batch, tag);
   keys_.Entry(batch, tag, key);
@@ -115,7 +120,7 @@ Result<PutReply> RedisStore::Put(std::string_view key, std::string_view envelope
     // The server is full. The value that was to be replaced must not be read on.
     Status full = Unexpected(batch.reply(0));
     std::size_t count = 0;
-    if (Status status = DeleteKeys(NewBatch(), {&key, 1}, count); !status.ok()) return status;
+    if (Status status = DeleteKeys(BorrowedBatch(), {&key, 1}, count); !status.ok()) return status;
     return full;
   }
   Result<bool> stored = ReadBool(batch.reply(0));
@@ -129,7 +134,7 @@ Result<PutReply> RedisStore::Put(std::string_view key, std::string_view envelope
 Result<std::size_t> RedisStore::Delete(std::span<const std::string> keys) {
   const std::vector<std::string_view> views(keys.begin(), keys.end());
   std::size_t count = 0;
-  if (Status status = DeleteKeys(NewBatch(), views, count); !status.ok()) return status;
+  if (Status status = DeleteKeys(BorrowedBatch(), views, count); !status.ok()) return status;
   return count;
 }
 
@@ -161,7 +166,8 @@ Status RedisStore::DeleteKeys(Batch& batch, std::span<const std::string_view> ke
 
 Result<bool> RedisStore::Touch(std::string_view key, Duration ttl) {
   const Tag tag = KeyTag(key);
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   batch.StartScript(BucketOf(tag), scripts::kTouch, 2, 4);
   keys_.Token(batch, tag);
   keys_.Entry(batch, tag, key);
@@ -179,7 +185,8 @@ Status RedisStore::Clear() {
   if (!status.ok()) return status;
   const Tag key_space = peers_->key_space();
   const std::string message = EncodeMessage(MessageKind::kClear, peers_->origin(), {&key_space, 1});
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   // One channel is enough: every listener hears all of them.
   batch.Start(0, 3);
   AddChannel(batch, 0);

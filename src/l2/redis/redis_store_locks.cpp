@@ -18,7 +18,8 @@ using std::chrono::milliseconds;
 Result<BeginReply> RedisStore::Begin(std::string_view key, std::uint64_t lock_owner,
                                      Duration lease) {
   const Tag tag = KeyTag(key);
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   batch.StartScript(BucketOf(tag), scripts::kBegin, 3, 4);
   keys_.Token(batch, tag);
   keys_.Entry(batch, tag, key);
@@ -43,7 +44,8 @@ Result<bool> RedisStore::Fill(const FillRequest& request) {
   const Tag tag = KeyTag(request.key);
   const Decimal owner = Number(request.lock_owner);
   const bool store = !request.envelope.empty() && request.ttl > Duration(0);
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   if (store) {
     batch.StartScript(BucketOf(tag), scripts::kFill, 3, 7);
     keys_.Token(batch, tag);
@@ -65,7 +67,8 @@ Result<bool> RedisStore::Fill(const FillRequest& request) {
   if (store && IsError(reply, "OOM") && request.lock_owner != 0) {
     // The server is full and has not run the script: do the part that needs no memory.
     Status full = Unexpected(reply);
-    Batch& unlock = NewBatch();
+    Batch& unlock = borrowed;
+    unlock.Clear();
     AddUnlock(unlock, tag, request.key, owner);
     if (Status status = servers_->Run(unlock, Retry::kIfClosed); !status.ok()) return status;
     return full;
@@ -85,7 +88,8 @@ void RedisStore::AddUnlock(Batch& batch, Tag tag, std::string_view key,
 
 Result<bool> RedisStore::RenewLock(std::string_view key, std::uint64_t lock_owner, Duration lease) {
   const Tag tag = KeyTag(key);
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   batch.StartScript(BucketOf(tag), scripts::kRenew, 1, 2);
   keys_.Lock(batch, tag, key);
   batch.Arg(Number(lock_owner));
@@ -104,7 +108,8 @@ Result<bool> RedisStore::AwaitUnlock(std::string_view key, Duration timeout) {
   Board::Place place(peers_->board(), tag);
   for (Duration poll = kFirstPoll;; poll = std::min(poll * 3 / 2, kLastPoll)) {
     const bool listening = place.Listening();
-    Batch& batch = NewBatch();
+    const BorrowedBatch borrowed;
+    Batch& batch = borrowed;
     batch.StartScript(BucketOf(tag), scripts::kAwait, 1, 1);
     keys_.Lock(batch, tag, key);
     batch.Arg(listening ? "1" : "0");
@@ -124,7 +129,8 @@ Result<bool> RedisStore::AwaitUnlock(std::string_view key, Duration timeout) {
 
 Result<bool> RedisStore::TryUserLock(std::string_view name, std::uint64_t owner, Duration lease) {
   const Tag tag = KeyTag(name);
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   batch.Start(BucketOf(tag), 6);
   batch.Arg("SET");
   keys_.UserLock(batch, tag, name);
@@ -141,7 +147,8 @@ Result<bool> RedisStore::TryUserLock(std::string_view name, std::uint64_t owner,
 
 Result<bool> RedisStore::UserUnlock(std::string_view name, std::uint64_t owner) {
   const Tag tag = KeyTag(name);
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   batch.StartScript(BucketOf(tag), scripts::kUserUnlock, 1, 1);
   keys_.UserLock(batch, tag, name);
   batch.Arg(Number(owner));

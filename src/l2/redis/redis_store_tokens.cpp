@@ -35,7 +35,8 @@ Result<Schemes> ReadSchemes(const valkeyReply& reply, bool& dropped) {
 Result<TokensReply> RedisStore::Tokens(std::span<const Tag> tags) {
   TokensReply reply;
   const Grouped parts(*servers_, tags.size(), [&](std::size_t i) { return tags[i]; });
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   AddTokenReads(batch, keys_, tags, parts, config_.token_ttls);
   if (tags.empty()) batch.Add(0, {"PING"});  // for the epoch
   if (Status status = servers_->Run(batch, Retry::kIfClosed); !status.ok()) return status;
@@ -58,7 +59,8 @@ Result<TokensReply> RedisStore::Mint(std::span<const Tag> tags,
     return i < schemes.size() ? schemes[i].table : tags[i - schemes.size()];
   });
   const auto is_tag = [&](std::uint32_t i) { return i >= schemes.size(); };
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   for (std::size_t part = 0; part < parts.size(); ++part) {
     const auto positions = parts[part];
     const std::size_t scheme_count = static_cast<std::size_t>(
@@ -122,7 +124,8 @@ Result<BumpReply> RedisStore::Bump(std::span<const Tag> tags,
     return static_cast<std::size_t>(std::find_if(positions.begin(), positions.end(), is_scheme) -
                                     positions.begin());
   };
-  Batch& batch = NewBatch();
+  const BorrowedBatch borrowed;
+  Batch& batch = borrowed;
   std::vector<Tag> part_tags;
   for (std::size_t part = 0; part < parts.size(); ++part) {
     const auto positions = parts[part];

@@ -7,11 +7,17 @@ namespace smartcache::redis {
 
 using std::chrono::milliseconds;
 
-Batch& NewBatch() {
+namespace {
+
+Batch& BatchOfThisThread() {
   thread_local Batch batch;
-  batch.Clear();
   return batch;
 }
+
+}  // namespace
+
+BorrowedBatch::BorrowedBatch() : batch_(BatchOfThisThread()) { batch_.Clear(); }
+BorrowedBatch::~BorrowedBatch() { batch_.Clear(); }
 
 Status Unexpected(const valkeyReply& reply) {
   if (reply.type == VALKEY_REPLY_ERROR) return Unavailable("server: " + std::string(Text(reply)));

@@ -15,8 +15,19 @@
 
 namespace smartcache::redis {
 
-// The calling thread's buffer for requests, empty. Calls of the store do not nest.
-[[nodiscard]] Batch& NewBatch();
+// The calling thread's buffer for requests, empty; and emptied again, so that a thread that has
+// nothing to do keeps no replies. Calls of the store do not nest.
+class BorrowedBatch {
+ public:
+  BorrowedBatch();
+  ~BorrowedBatch();
+  BorrowedBatch(const BorrowedBatch&) = delete;
+  BorrowedBatch& operator=(const BorrowedBatch&) = delete;
+  operator Batch&() const { return batch_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  Batch& batch_;
+};
 
 // A reply that is an error, or none that the command can have.
 [[nodiscard]] Status Unexpected(const valkeyReply& reply);
