@@ -3,7 +3,8 @@
 // stores), fetch.cpp (reading the store and proving freshness), lifecycle.cpp (threads, forks, the
 // listener).
 //
-// Lock order: none is held while another is taken, across I/O, or while a Value is destroyed.
+// Lock order: none is held while another is taken, across calls of the store, or while a Value is
+// destroyed. (The embedded store's own locks: l2/lmdb/access.h.)
 #pragma once
 
 #include <atomic>

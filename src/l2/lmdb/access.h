@@ -1,7 +1,9 @@
 // How the calls of a store get at its files: read transactions kept for the next call, gates waited
 // for with a limit, room made where there is none, files replaced that prove broken. Thread-safe.
 //
-// Order of locks: the gate of the entries, the gate of the tokens.
+// Order of locks: the gate of the entries, the gate of the tokens; both are held during LMDB's I/O.
+// Files are opened, and the door to the folder is waited for, by one thread of a process at a time,
+// under the mutex of its generations: without any gate, and with a limit.
 #pragma once
 
 #include <atomic>
