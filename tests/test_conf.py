@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import re
 from pathlib import Path
@@ -258,6 +259,19 @@ def test_a_folder_that_cannot_be_made_is_a_setting_s_error(monkeypatch: pytest.M
     with override_settings(SMARTCACHE_DIR=None):
         ((id_, message, _),) = found()
     assert (id_, "/proc/djsmartcache-" in message) == ("smartcache.E005", True)
+
+
+def test_a_full_disk_is_the_store_being_down_and_no_setting_s_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    settings.SMARTCACHE_DIR = None
+    monkeypatch.setattr(conf, "_BASE", str(tmp_path))
+    monkeypatch.setattr(os, "mkdir", full)
+    assert conf.directory().startswith(str(tmp_path))
+    assert found() == []
 
 
 def test_a_folder_that_others_may_enter_is_refused(

@@ -10,6 +10,7 @@ typed access (`conf.current().default_ttl`) are all made from it. Values are rea
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import hashlib
 import hmac
@@ -335,7 +336,11 @@ def directory() -> str:
     try:
         _make_private(folder)
     except OSError as error:
-        raise SettingError(f"{PREFIX}DIR: {folder} cannot be made: {error.strerror}.") from error
+        # A disk that is full just now is no mistake: the core tries again at each use.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+            raise SettingError(
+                f"{PREFIX}DIR: {folder} cannot be made: {error.strerror}."
+            ) from error
     return os.path.join(folder, project[:16])
 
 
