@@ -1,15 +1,19 @@
 // The whole cache of one process: L1, the store, tokens, flights. One object serves all threads.
 //
-//   auto answer = cache.Find(key, options);          // blocks on I/O and on others' flights
-//   kHit, kStale   answer.local holds the value
-//   kStored        answer.stored holds the payload: decode it, then Admit(lead, value) or
-//   Recompute(lead) kLead          compute; then Fill(lead, ...) or let the lead go out of scope,
-//   which abandons it kWait          another caller of this process computes (only with wait =
-//   false): subscribe and retry kBypass        compute and store nothing
+//   auto answer = cache.Find(key, options);   // blocks on I/O and on others' flights
 //
-// Tokens of what a computation depends on are taken with Take BEFORE the data is read. Writers call
-// Bump after their COMMIT. No user code runs inside any of these calls and none holds a lock across
-// I/O.
+// - kHit, kStale: answer.local holds the value.
+// - kStored: answer.stored holds the payload: decode it, then Admit, or Recompute if that fails.
+// - kLead: compute, then Fill, or let the lead go out of scope, which abandons it.
+// - kWait: another caller of this process computes (only with wait = false). Subscribe, then retry.
+// - kBypass: compute, and store nothing.
+//
+// Tokens of what a computation depends on are taken with Take BEFORE the data is read; writers call
+// Bump after COMMIT. No user code runs inside these calls, and none holds a lock across I/O.
+//
+// A leader in this process is waited for until it ends, one in another for a lock timeout after its
+// last renewal. Who leads another key waits a lock timeout in any case; who asks on the thread that
+// leads does not wait, as that may be what the leader needs.
 #pragma once
 
 #include <cstdint>
