@@ -501,6 +501,24 @@ async def test_tasks_wait_for_the_one_that_computes() -> None:
     assert asyncio.iscoroutinefunction(f) or f.__wrapped__
 
 
+async def test_a_loop_s_thread_does_not_wait_for_a_task_of_the_loop() -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    @smart_cached(key="of-a-loop")
+    async def slow() -> str:
+        begun.set()
+        await go.wait()
+        return "of the task"
+
+    quick = smart_cached(key="of-a-loop")(lambda: "computed here")
+    task = asyncio.create_task(slow())
+    await begun.wait()
+    assert quick() == "computed here"
+    go.set()
+    assert await task == "of the task"
+    assert quick() == "of the task"
+
+
 async def test_tasks_do_not_queue_up_for_what_is_not_shared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

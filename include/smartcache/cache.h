@@ -92,7 +92,8 @@ struct FindOptions {
       0;                    // fingerprint of instances among the arguments; another one is a miss
   std::uint64_t owner = 0;  // thread or task that asks; one that leads a key never waits for itself
   bool lock = true;         // across processes (and Options::use_lock)
-  bool wait = true;         // for flights of this process; false: kWait
+  bool wait = true;         // for flights of this process; false: kWait. On an event loop's
+                            // thread a wait holds up all that the leader may need: use false there
   bool nested = false;  // the caller leads another key: bound the wait, so that circles dissolve
   bool stale = false;   // a value past its soft TTL is served while one caller refreshes
 };

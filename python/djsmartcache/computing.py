@@ -106,7 +106,8 @@ def look(job: Job, answer: _core.Answer | None = None) -> Found | _core.Answer |
     """Look a call up: what is there, else the lead to compute it, else None: compute and store
     nothing.
 
-    Blocks while another caller computes it.
+    Blocks while another caller computes it; not on the thread of an event loop, where that other
+    may be a task of the same loop.
 
     Args:
         job: The call.
@@ -116,7 +117,7 @@ def look(job: Job, answer: _core.Answer | None = None) -> Found | _core.Answer |
         found, ask = _without_store(job)
         if not ask:
             return found
-        answer = _find(job, caller(), wait=True)
+        answer = _find(job, caller(), wait=not _on_loop())
     return answer if answer.kind == _core.LEAD else _taken(job, answer)
 
 

@@ -494,6 +494,15 @@ TEST_P(CacheTest, CallerThatReentersItsOwnKeyDoesNotWait) {
   EXPECT_EQ(a.cache->Find("k", As(1)).kind, AnswerKind::kBypass);
 }
 
+TEST_P(CacheTest, CallerOnTheLeadersThreadDoesNotWaitAndDoesNotFail) {
+  Process a = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  ASSERT_EQ(leader.kind, AnswerKind::kLead);
+  EXPECT_EQ(a.cache->Find("k", As(2)).kind, AnswerKind::kBypass);  // another greenlet, say
+  a.cache->Fill(std::move(*leader.lead), Of("x", {}));
+  EXPECT_EQ(Call(a, "k", {}, "y", As(2)), "x");
+}
+
 TEST_P(CacheTest, CallerThatMayNotWaitSubscribes) {
   Process a = Spawn();
   Answer leader = a.cache->Find("k", As(1));

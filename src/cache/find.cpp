@@ -103,6 +103,10 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
       answer.flight = std::move(joined.flight);
       return answer;
     }
+    if (joined.flight->RanBy(std::this_thread::get_id())) {
+      Flights::Leave(*joined.flight, options.owner);
+      return bypass();
+    }
     stats_.Add(Counter::kFlightWait);
     FlightEnd end{};
     const Duration limit = options.nested ? options_.lock_timeout : kNever;

@@ -136,15 +136,22 @@ void Flights::End(const std::shared_ptr<FlightState>& flight, FlightEnd end) {
   for (const auto& done : subscriptions) done();
 }
 
+void Flights::Leave(FlightState& flight, std::uint64_t owner) {
+  Registry& registry = *flight.registry_;
+  if (owner == 0 || registry.left_behind.load(std::memory_order_acquire)) return;
+  const MutexLock lock(registry.mutex);
+  registry.StopAwaiting(owner, flight);
+  std::erase(flight.waiting_owners_, owner);
+}
+
 bool Flights::Wait(FlightState& flight, std::uint64_t owner, Duration timeout, FlightEnd& end) {
   Registry& registry = *flight.registry_;
   const auto signal = std::make_shared<Signal>();
   std::function<void()> done = [signal] { signal->Set(); };
   const bool ended = !flight.TrySubscribe(done) || signal->Await(timeout);
   if (!ended) {
+    Leave(flight, owner);
     const MutexLock lock(registry.mutex);
-    if (owner != 0) registry.StopAwaiting(owner, flight);
-    std::erase(flight.waiting_owners_, owner);
     if (!flight.ended_.load(std::memory_order_relaxed)) return false;
   }
   end = flight.end_.load(std::memory_order_relaxed);

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "smartcache/cache.h"
@@ -30,6 +31,9 @@ enum class FlightEnd : std::uint8_t {
 
 class FlightState;
 
+// A leader of this process lives as long as the process, so its waiters wait without a limit, as
+// they would for a lock. What can never end is not begun: waiting in a circle (Join), and waiting
+// on the thread that leads, which could be another greenlet of it (RanBy).
 class Flights {
  public:
   enum class Role : std::uint8_t { kLeader, kWaiter, kReentrant };
@@ -44,6 +48,8 @@ class Flights {
   // circle of callers waiting for each other. A waiter counts as waiting until Wait returns, the
   // flight ends, or it joins another. Owner 0 is nobody: it is never found in a circle.
   [[nodiscard]] Joined Join(Tag hash, std::string_view key, std::uint64_t owner);
+  // A waiter that will not wait after all.
+  static void Leave(FlightState& flight, std::uint64_t owner);
   // Ends a flight; wakes the waiters and runs the subscriptions, outside any lock. The first end
   // counts.
   void End(const std::shared_ptr<FlightState>& flight, FlightEnd end);
@@ -66,6 +72,8 @@ class FlightState final : public Flight {
   FlightState(std::shared_ptr<Flights::Registry> registry, Tag hash, std::string_view key,
               std::uint64_t owner);
   void Subscribe(std::function<void()> done) override;
+  // Whether the leader joined on this thread: who blocks it may block the leader.
+  [[nodiscard]] bool RanBy(std::thread::id thread) const { return thread_ == thread; }
 
  private:
   friend class Flights;
@@ -76,6 +84,7 @@ class FlightState final : public Flight {
   const Tag hash_;
   const std::string key_;
   const std::uint64_t owner_;
+  const std::thread::id thread_ = std::this_thread::get_id();
   std::atomic<bool> ended_{false};
   std::atomic<FlightEnd> end_{FlightEnd::kFailed};
   // Guarded by the registry's mutex.
