@@ -12,7 +12,7 @@ import pytest
 from django.db import transaction
 
 import djsmartcache as sc
-from djsmartcache import process
+from djsmartcache import computing, process
 from tests.servers import RedisServer
 from tests.stores import store
 from tests.testapp.models import Category, Product
@@ -355,6 +355,28 @@ async def test_every_function_has_a_form_for_tasks() -> None:
 
 
 # --- the store is down
+
+
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+def test_a_wrong_password_is_logged_once_and_functions_compute(
+    redis_server: RedisServer, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server.client() as client:
+        client.acl_setuser(
+            "guarded", enabled=True, passwords=["+right"], keys="*", commands=["+@all"]
+        )
+    settings.SMARTCACHE_REDIS_URL = redis_server.url.replace("//", "//guarded:mistaken@")
+    computing._logged.clear()
+    try:
+        f = sc.smart_cached(key="guarded")(lambda: 1)
+        assert [f(), f(), sc.cache_get("k", 2), sc.cache_set("k", 1)] == [1, 1, 2, False]
+    finally:
+        with redis_server.client() as client:
+            client.acl_deluser("guarded")
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("djsmartcache", "WARNING")
+    assert "WRONGPASS" in record.getMessage()
+    assert "mistaken" not in record.getMessage()
 
 
 @pytest.mark.parametrize("store", ["redis"], indirect=True)

@@ -174,6 +174,12 @@ class Cache {
   [[nodiscard]] virtual bool trusted() const = 0;
   // Whether the store is worth asking: open, and its circuit breaker closed. Never blocks.
   [[nodiscard]] virtual bool available() const = 0;
+  struct Failure {
+    std::string message;  // for people; no passwords
+    Instant at{};
+  };
+  // The last time that the store could not be asked, since the process began or was forked.
+  [[nodiscard]] virtual std::optional<Failure> LastFailure() = 0;
 };
 
 // The parts, by settings.

@@ -202,6 +202,9 @@ class Cache:
     def trusted(self) -> bool: ...
     @property
     def available(self) -> bool: ...
+    def last_failure(self) -> tuple[str, float] | None:
+        """Why the store could not be asked the last time, without passwords, and how many seconds
+        ago."""
 
 class KeyPlan:
     """How a call becomes a key: compiled once, at decoration."""

@@ -234,6 +234,7 @@ def _taken(job: Job, answer: _core.Answer) -> Found | None:
     counters = job.recipe.counters
     if answer.kind not in (_core.HIT, _core.STALE):
         counters.bypasses += 1
+        log_failure()
         return None
     if answer.kind == _core.HIT:
         counters.hits += 1
@@ -249,7 +250,7 @@ def stale_instead(job: Job, answer: _core.Answer, error: Exception) -> Any:
     job.recipe.counters.errors += 1
     if answer.value is _core.MISS or job.recipe.stale <= 0:
         raise error
-    log_seldom(job.key, "computing %r failed; a stale value is served", error)
+    log_seldom(_name(job.key), "computing %r failed; a stale value is served", error=error)
     job.recipe.counters.stale_hits += 1
     outer = dependencies.current()
     if outer is not None:
@@ -475,15 +476,25 @@ def _unevaluated(value: Any, depth: int) -> Iterator[QuerySet[Any]]:
 
 # --- logging
 
-_logged: dict[bytes, float] = {}
+_logged: dict[str, float] = {}
 
 
-def log_seldom(what: bytes, message: str, error: Exception) -> None:
-    """Log a swallowed error, once a minute for each function or key."""
-    name = what.partition(b"(")[0][:80]
+def log_seldom(about: str, message: str, *details: object, error: Exception | None = None) -> None:
+    """Log a swallowed error, once a minute for each function, or whatever else it is about."""
     now = time.monotonic()
-    if now - _logged.get(name, -LOG_EVERY) >= LOG_EVERY:
+    if now - _logged.get(about, -LOG_EVERY) >= LOG_EVERY:
         if len(_logged) > 1000:
             _logged.clear()
-        _logged[name] = now
-        logger.warning(message, name.decode(errors="replace"), exc_info=error)
+        _logged[about] = now
+        logger.warning(message, about, *details, exc_info=error)
+
+
+def log_failure() -> None:
+    """Log why the store could not be asked, if it was a moment ago. For whoever went without it."""
+    failure = process.cache().last_failure()
+    if failure is not None and failure[1] < LOG_EVERY:
+        log_seldom("the store", "%s could not be asked, so calls compute: %s", failure[0])
+
+
+def _name(key: bytes) -> str:
+    return key.partition(b"(")[0][:80].decode(errors="replace")

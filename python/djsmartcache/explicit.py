@@ -6,7 +6,7 @@ They act at once, inside of a transaction as well, and are recorded where a comp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from . import _core, computing, conf, keys, process
 from .orm import dependencies, scopes, switches
@@ -23,6 +23,7 @@ def read(key: bytes, default: Any, identity: int = 0) -> Any:
         outer.take([_core.key_tag(key)])
     answer = process.cache().get_answer(key, identity)
     if answer.kind != _core.HIT:
+        computing.log_failure()
         return default
     if outer is not None:
         outer.inherit(answer.tags, answer.remaining)
@@ -34,7 +35,6 @@ def write(
     value: Any,
     ttl: float | None,
     tags: Sequence[str] = (),
-    condition: Literal["always", "if_absent", "if_present"] = "always",
     identity: int = 0,
 ) -> bool:
     """An explicit store, at once even inside of a transaction. False: the store is down."""
@@ -50,9 +50,13 @@ def write(
         wanted = [scopes.user_tag(name) for name in tags]
         tokens = cache.take(wanted)
         if tokens is None:
+            computing.log_failure()
             return False
         pairs = list(zip(wanted, tokens, strict=True))
-    return cache.put(key, value, ttl=ttl, tags=pairs, condition=condition, identity=identity)
+    stored = cache.put(key, value, ttl=ttl, tags=pairs, identity=identity)
+    if not stored:
+        computing.log_failure()
+    return stored
 
 
 def check_ttl(ttl: Any) -> None:

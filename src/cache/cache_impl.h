@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "base/forks.h"
+#include "base/mutex.h"
+#include "base/per_process.h"
 #include "cache/hints.h"
 #include "cache/keeper.h"
 #include "cache/pending.h"
@@ -67,6 +69,7 @@ class CacheImpl final : public Cache,
   LocalUse local_use() const override;
   bool trusted() const override;
   bool available() const override;
+  std::optional<Failure> LastFailure() override;
 
   // Ends what of the lead has not been ended yet.
   void AbandonState(Lead::State& state, bool retry) noexcept;
@@ -138,10 +141,14 @@ class CacheImpl final : public Cache,
 
   // --- write.cpp
   void DropLocally(std::span<const Tag> tags);
-  // Sends what is pending. True when nothing is left.
-  bool Replay();
+  // Sends what is pending, in parts, until one fails or `until` has come. True when nothing is
+  // left.
+  bool Replay(Instant until = kNever);
+  bool ReplaySome();
 
   // --- lifecycle.cpp
+  // Counts a call of the store that failed, and keeps why.
+  void Failed(const Status& status);
   // Starts the listener unless it runs, is being started by another thread, or is closed.
   void EnsureStarted();
   void OnConnected(std::uint64_t epoch) override;
@@ -164,6 +171,11 @@ class CacheImpl final : public Cache,
   Pending pending_;
   Hints hints_;
   Keeper keeper_;
+  struct KeptFailure {
+    Mutex mutex;
+    std::optional<Failure> last GUARDED_BY(mutex);
+  };
+  PerProcess<KeptFailure> failure_;
   std::atomic<std::uint64_t> epoch_{0};  // last one heard of
   std::atomic<bool> replaying_{false};
   enum class Listener : std::uint8_t { kIdle, kStarting, kStarted, kClosed };

@@ -77,7 +77,7 @@ Freshness CacheImpl::Revalidate(const LocalEntry& entry) {
   const auto expected = Expect(tags);
   const auto reply = store_->Tokens(tags);
   if (!reply.ok()) {
-    stats_.Add(Counter::kStoreError);
+    Failed(reply.status());
     return Freshness::kUnknown;
   }
   Install(tags, expected, *reply, reply->tokens, trust);
@@ -103,7 +103,10 @@ bool CacheImpl::Fresh(std::span<const TagToken> tags) {
   if (unknown.empty()) return true;
   const auto expected = Expect(unknown);
   const auto reply = store_->Tokens(unknown);
-  if (!reply.ok()) return false;
+  if (!reply.ok()) {
+    Failed(reply.status());
+    return false;
+  }
   Install(unknown, expected, *reply, reply->tokens, trust);
   for (std::size_t i = 0; i < unknown.size(); ++i) {
     if (reply->tokens[i].token != wanted[i]) return false;
@@ -119,7 +122,7 @@ Result<CacheImpl::StoredPtr> CacheImpl::Fetch(std::string_view key, Tag hash,
   const auto expected = Expect(tags);
   auto reply = store_->Get(key, tags);
   if (!reply.ok()) {
-    stats_.Add(Counter::kStoreError);
+    Failed(reply.status());
     return reply.status();
   }
   Install(tags, expected, *reply, reply->tokens, trust);
@@ -167,7 +170,7 @@ Status CacheImpl::Learn(std::span<const TagToken> tags, const Reply& reply, cons
   const auto expected = Expect(missing);
   const auto more = store_->Tokens(missing);
   if (!more.ok()) {
-    stats_.Add(Counter::kStoreError);
+    Failed(more.status());
     return more.status();
   }
   Install(missing, expected, *more, more->tokens, trust);
@@ -259,7 +262,7 @@ std::optional<std::vector<Token>> CacheImpl::Take(std::span<const Tag> tags,
   const auto expected = Expect(unknown);
   const auto reply = store_->Mint(unknown, schemes);
   if (!reply.ok()) {
-    stats_.Add(Counter::kStoreError);
+    Failed(reply.status());
     return std::nullopt;
   }
   Install(unknown, expected, *reply, reply->tokens, trust);

@@ -51,17 +51,17 @@ void CacheImpl::AdmitRead(Answer& answer, std::unique_ptr<Value> value) {
 
 FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
   const StatePtr state = lead.Release();
-  const auto unshared = [&](FillOutcome outcome, Counter why) {
-    stats_.Add(why);
+  const auto unshared = [&](FillOutcome outcome) {
     Unlock(*state);
     End(*state, FlightEnd::kUnshared);
     return outcome;
   };
   if (computed.payload.size() > options_.max_payload_bytes) {
-    return unshared(FillOutcome::kTooLarge, Counter::kFillTooLarge);
+    stats_.Add(Counter::kFillTooLarge);
+    return unshared(FillOutcome::kTooLarge);
   }
   if (closed_.load(std::memory_order_acquire) || !Ready()) {
-    return unshared(FillOutcome::kUnavailable, Counter::kStoreError);
+    return unshared(FillOutcome::kUnavailable);
   }
 
   EntryHeader header;
@@ -83,8 +83,14 @@ FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
   request.lock_owner = TakeLock(*state);
   const Instant now = clock_.Now();
   const auto stored = store_->Fill(request);
-  if (!stored.ok()) return unshared(FillOutcome::kUnavailable, Counter::kStoreError);
-  if (!*stored) return unshared(FillOutcome::kRejected, Counter::kFillRejected);
+  if (!stored.ok()) {
+    Failed(stored.status());
+    return unshared(FillOutcome::kUnavailable);
+  }
+  if (!*stored) {
+    stats_.Add(Counter::kFillRejected);
+    return unshared(FillOutcome::kRejected);
+  }
 
   stats_.Add(Counter::kFill);
   hints_.Note(state->hash, header.tags);

@@ -1,4 +1,5 @@
 // The way of a read: L1, then the flight, then the store, then the lock, then the caller computes.
+#include <thread>
 #include <utility>
 
 #include "base/random.h"
@@ -158,7 +159,7 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
     const Placeholder own = Expect(state->hash);
     auto begun = store_->Begin(state->key, owner, options_.lock_timeout);
     if (!begun.ok()) {
-      stats_.Add(Counter::kStoreError);
+      Failed(begun.status());
       return GiveUp(std::move(state));
     }
     Install(own_tag, std::span(&own, 1), *begun, std::span(&begun->key_token, 1), trust);
@@ -194,7 +195,7 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
     stats_.Add(Counter::kLockWait);
     const auto freed = store_->AwaitUnlock(state->key, options_.lock_timeout);
     if (!freed.ok()) {
-      stats_.Add(Counter::kStoreError);
+      Failed(freed.status());
       return GiveUp(std::move(state));
     }
     if (!*freed) {
@@ -271,7 +272,7 @@ std::vector<Answer> CacheImpl::GetMany(std::span<const std::string> keys) {
   if (wanted.empty() || !store_->Available()) return answers;
   auto replies = store_->GetMany(wanted);
   if (!replies.ok()) {
-    stats_.Add(Counter::kStoreError);
+    Failed(replies.status());
     return answers;
   }
   // The tokens of all of them together.

@@ -72,6 +72,21 @@ bool CacheImpl::available() const {
   return !closed_.load(std::memory_order_acquire) && store_->Available();
 }
 
+void CacheImpl::Failed(const Status& status) {
+  stats_.Add(Counter::kStoreError);
+  if (status.code() != Code::kUnavailable) return;
+  KeptFailure& kept = failure_.Get();
+  Failure failure{status.message(), clock_.Now()};
+  const MutexLock lock(kept.mutex);
+  kept.last = std::move(failure);
+}
+
+std::optional<Cache::Failure> CacheImpl::LastFailure() {
+  KeptFailure& kept = failure_.Get();
+  const MutexLock lock(kept.mutex);
+  return kept.last;
+}
+
 void CacheImpl::OnConnected(std::uint64_t epoch) {
   epoch_.store(epoch, std::memory_order_relaxed);
   trust_.Fence();

@@ -213,6 +213,11 @@ class PyCache {
   bool Trusted() const {
     return WithoutGil([&] { return cache_->trusted(); });
   }
+  nb::object LastFailure() const {
+    const auto failure = WithoutGil([&] { return cache_->LastFailure(); });
+    if (!failure) return nb::none();
+    return nb::make_tuple(failure->message, ToSeconds(Clock::System().Now() - failure->at));
+  }
   bool Available() const {
     return WithoutGil([&] { return cache_->available(); });
   }
@@ -301,6 +306,7 @@ void AddCache(nb::module_& module) {
       .def("stats", &PyCache::Statistics)
       .def("describe", &PyCache::Describe)
       .def("trusted", &PyCache::Trusted)
+      .def("last_failure", &PyCache::LastFailure)
       .def_prop_ro("available", &PyCache::Available);
 
   module.def("configure", &Configure);

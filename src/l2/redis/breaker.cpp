@@ -25,14 +25,20 @@ void Breaker::Succeeded() {
   retry_at_.store(0, std::memory_order_release);
 }
 
-void Breaker::Failed(Permit permit, Instant now, std::uint64_t random) {
+void Breaker::Failed(Permit permit, Instant now, std::uint64_t random, std::string_view why) {
   MutexLock lock(mutex_);
+  why_ = why;
   const bool closed = retry_at_.load(std::memory_order_acquire) == 0;
   if (closed) {
     OpenFor(kFirstBackoff, now, random);
   } else if (permit == Permit::kProbe) {
     OpenFor(std::min(backoff_ * 2, kLastBackoff), now, random);
   }
+}
+
+Status Breaker::Refusal(const std::string& who) {
+  MutexLock lock(mutex_);
+  return Unavailable(who + " failed a moment ago: " + why_);
 }
 
 void Breaker::OpenFor(Duration backoff, Instant now, std::uint64_t random) {

@@ -5,9 +5,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <string>
+#include <string_view>
 
 #include "base/mutex.h"
 #include "smartcache/clock.h"
+#include "smartcache/result.h"
 
 namespace smartcache::redis {
 
@@ -29,7 +32,9 @@ class Breaker {
   [[nodiscard]] bool WouldPermit(Instant now) const;
   void Succeeded();
   // `random`: any 64 random bits. Of several calls that fail together only the first counts.
-  void Failed(Permit permit, Instant now, std::uint64_t random);
+  void Failed(Permit permit, Instant now, std::uint64_t random, std::string_view why = {});
+  // What a refused caller is told: that `who` failed, and why.
+  [[nodiscard]] Status Refusal(const std::string& who);
 
  private:
   void OpenFor(Duration backoff, Instant now, std::uint64_t random) REQUIRES(mutex_);
@@ -38,6 +43,7 @@ class Breaker {
   std::atomic<std::int64_t> retry_at_{0};  // 0: closed
   Mutex mutex_;
   Duration backoff_ GUARDED_BY(mutex_){};
+  std::string why_ GUARDED_BY(mutex_);
 };
 
 }  // namespace smartcache::redis

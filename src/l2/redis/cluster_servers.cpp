@@ -113,7 +113,7 @@ ClusterServers::Outcome ClusterServers::RunPending(const Map& map, Batch& batch,
     Node& node = *map.primaries[share.primary];
     share.permit = node.breaker.Ask(clock_.Now());
     if (share.permit == Breaker::Permit::kRefused) {
-      status = Unavailable(ToString(node.endpoint) + " failed a moment ago");
+      status = node.breaker.Refusal(ToString(node.endpoint));
       return Outcome::kFailed;
     }
     share.connection = node.pool.TakeIdle(clock_.Now(), retry);
@@ -121,7 +121,7 @@ ClusterServers::Outcome ClusterServers::RunPending(const Map& map, Batch& batch,
     if (share.was_idle) continue;
     status = Connect(node, map.epochs[share.primary], deadline, share.connection);
     if (status.ok()) continue;
-    node.breaker.Failed(share.permit, clock_.Now(), RandomU64());
+    node.breaker.Failed(share.permit, clock_.Now(), RandomU64(), status.message());
     return Outcome::kAgain;
   }
   for (Share& share : shares) {
@@ -132,7 +132,7 @@ ClusterServers::Outcome ClusterServers::RunPending(const Map& map, Batch& batch,
     Node& node = *map.primaries[share.primary];
     status = Receive(map, share, retry, deadline);
     if (!status.ok()) {
-      node.breaker.Failed(share.permit, clock_.Now(), RandomU64());
+      node.breaker.Failed(share.permit, clock_.Now(), RandomU64(), status.message());
       node.pool.Renew();
       Doubt();
       return Outcome::kFailed;
@@ -248,12 +248,12 @@ Result<ClusterServers::MapRef> ClusterServers::CurrentMap(Instant deadline) {
         state_->breaker.Succeeded();
         map = *std::move(made);
       } else {
-        state_->breaker.Failed(permit, clock_.Now(), RandomU64());
+        state_->breaker.Failed(permit, clock_.Now(), RandomU64(), made.status().message());
         if (map == nullptr) return made.status();
       }
     }
   }
-  if (map == nullptr) return Unavailable("the cluster failed a moment ago");
+  if (map == nullptr) return state_->breaker.Refusal("the cluster");
   const std::uint64_t expected = state_->expected_epoch.load(std::memory_order_acquire);
   if (expected != 0 && map->epoch != expected) {
     Doubt();

@@ -106,7 +106,10 @@ Status Connection::LogIn(const Login& login, Instant deadline) {
   if (status.ok()) status = ReceiveAll(batch, deadline);
   if (!status.ok()) return status;
   for (const ReplyPtr& reply : batch.replies) {
-    if (reply->type == VALKEY_REPLY_ERROR) return ServerError(*reply);
+    if (reply->type != VALKEY_REPLY_ERROR) continue;
+    // A server that does not know the command says its arguments, of which one is the password.
+    const std::string_view said = Text(*reply);
+    return Unavailable("server: " + std::string(said.substr(0, said.find(", with args"))));
   }
   checked_at_ = batch.sent;
   if (login.role == Role::kAny) return Ok();

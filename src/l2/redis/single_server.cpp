@@ -44,7 +44,9 @@ Status SingleServer::TryRun(const std::function<Status(Connection&, Instant)>& u
   const Instant start = clock_.Now();
   const Instant deadline = After(start, login_.timeout);
   const Breaker::Permit permit = state_->breaker.Ask(start);
-  if (permit == Breaker::Permit::kRefused) return Unavailable("the server failed a moment ago");
+  if (permit == Breaker::Permit::kRefused) {
+    return state_->breaker.Refusal("the server");
+  }
   Status status;
   for (bool fresh : {false, true}) {
     std::unique_ptr<Connection> connection = fresh ? nullptr : state_->pool.TakeIdle(start, retry);
@@ -67,7 +69,7 @@ Status SingleServer::TryRun(const std::function<Status(Connection&, Instant)>& u
     state_->pool.Renew();
     if (!was_idle || retry == Retry::kNever || !connection->closed_by_server()) break;
   }
-  state_->breaker.Failed(permit, clock_.Now(), RandomU64());
+  state_->breaker.Failed(permit, clock_.Now(), RandomU64(), status.message());
   return status;
 }
 
