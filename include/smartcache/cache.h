@@ -162,7 +162,8 @@ class Cache {
   virtual Result<bool> TryUserLock(std::string_view name, std::uint64_t owner, Duration lease) = 0;
   virtual Result<bool> UserUnlock(std::string_view name, std::uint64_t owner) = 0;
   virtual void AfterFork() = 0;  // in the child: L1 emptied of trust, sockets and threads made anew
-  virtual void Close() = 0;      // stops threads; later calls bypass
+  // Tries once more to send bumps that are pending; stops threads. Later calls bypass.
+  virtual void Close() = 0;
   [[nodiscard]] virtual Stats& stats() = 0;
   [[nodiscard]] virtual const Options& options() const = 0;
   [[nodiscard]] virtual std::string Describe() const = 0;

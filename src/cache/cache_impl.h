@@ -82,6 +82,10 @@ class CacheImpl final : public Cache,
   };
   // Slots beyond this are swept if no entry refers to them.
   static constexpr std::size_t kMaxSlots = 100'000;
+  // How long closing goes on sending what is pending: less than servers wait for a process to end.
+  static constexpr Duration kLastReplay = std::chrono::seconds(2);
+  // How long an entry with tokens is stored: they are minted for at most this (store.h).
+  [[nodiscard]] Duration LongestLife() const { return 2 * options_.token_ttl; }
   // Reads of an entry's age do not care for whose instance it was computed.
   static constexpr std::uint64_t kAnyIdentity = ~std::uint64_t{0};
 

@@ -681,6 +681,38 @@ TEST_P(CacheTest, ReadOfSeveralTakesOneTripForEntriesAndOneForTokens) {
   EXPECT_EQ(a.cache->stats().Get(Counter::kMiss), 3u);
 }
 
+TEST_P(CacheTest, ManyInvalidationsAreReplayedInPartsThatStayDone) {
+  Process a = Spawn();
+  std::vector<Tag> tags;
+  for (int i = 0; i < 5000; ++i) {
+    tags.push_back(MakeTag(TagKind::kRow, "db/shop_product", std::to_string(i)));
+  }
+  a.store->SetAvailable(false);
+  EXPECT_FALSE(a.cache->Bump(tags, {}));
+  a.store->SetAvailable(true);
+  int bumps = 0;
+  a.store->SetHook([&](std::string_view method) {
+    // The second part fails.
+    if (method == "Bump" && ++bumps == 2) a.store->SetAvailable(false);
+  });
+  EXPECT_EQ(a.cache->Find("k", {}).kind, AnswerKind::kBypass);
+  EXPECT_EQ(bumps, 2);
+  a.store->SetAvailable(true);
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+  EXPECT_EQ(bumps, 4);  // the other two parts
+}
+
+TEST_P(CacheTest, ClosingTriesOnceMoreToSendWhatIsPending) {
+  Process a = Spawn();
+  Process b = Spawn();
+  EXPECT_EQ(Call(b, "k", {row}, "old"), "old");
+  a.store->SetAvailable(false);
+  EXPECT_FALSE(a.cache->Bump(std::array{row}, {}));
+  a.store->SetAvailable(true);
+  a.cache->Close();
+  EXPECT_EQ(Call(b, "k", {row}, "new"), "new");
+}
+
 TEST_P(CacheTest, ClosedCacheBypasses) {
   Process a = Spawn();
   Call(a, "k", {}, "x");

@@ -56,6 +56,8 @@ void CacheImpl::AfterFork() {
 
 void CacheImpl::Close() {
   if (closed_.exchange(true)) return;
+  // Once more: nobody else knows of it.
+  if (!pending_.empty()) (void)Replay(After(clock_.Now(), kLastReplay));
   keeper_.Stop();
   if (listener_.exchange(Listener::kClosed) == Listener::kStarted) backplane_->Stop();
   trust_.Fence();

@@ -33,7 +33,17 @@ void Pending::AddEverything() {
 
 Pending::Batch Pending::Peek() {
   const MutexLock lock(mutex_);
-  return {{tags_.begin(), tags_.end()}, {keys_.begin(), keys_.end()}, everything_ > 0};
+  Batch batch;
+  batch.everything = everything_ > 0;
+  for (const Tag tag : tags_) {
+    if (batch.tags.size() == kMaxBatch) break;
+    batch.tags.push_back(tag);
+  }
+  for (const auto& key : keys_) {
+    if (batch.keys.size() == kMaxBatch) break;
+    batch.keys.push_back(key);
+  }
+  return batch;
 }
 
 void Pending::Done(const Batch& batch) {

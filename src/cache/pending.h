@@ -19,6 +19,10 @@ class Pending {
   // Beyond this many, single ones are no longer kept: everything is cleared instead.
   static constexpr std::size_t kMaxKept = 100'000;
 
+  // Tags, or keys, in one batch: a few milliseconds for a server, so that the time for a call
+  // suffices however much is pending.
+  static constexpr std::size_t kMaxBatch = 2'000;
+
   struct Batch {
     std::vector<Tag> tags;
     std::vector<std::string> keys;
@@ -28,7 +32,8 @@ class Pending {
   void AddTags(std::span<const Tag> tags);
   void AddKeys(std::span<const std::string> keys);
   void AddEverything();
-  // What is to be replayed; it stays pending until Done.
+  // Some of what is to be replayed, as much as fits into a call of the store; it stays pending
+  // until Done.
   [[nodiscard]] Batch Peek();
   // `batch` has been acknowledged. What was added since stays.
   void Done(const Batch& batch);

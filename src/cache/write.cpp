@@ -1,9 +1,25 @@
 // The way of a write: tell the store, then forget here. Explicit stores likewise.
+#include <algorithm>
 #include <utility>
 
 #include "cache/cache_impl.h"
 
 namespace smartcache {
+namespace {
+
+template <class Call>
+class Finally {
+ public:
+  explicit Finally(Call call) : call_(std::move(call)) {}
+  ~Finally() { call_(); }
+  Finally(const Finally&) = delete;
+  Finally& operator=(const Finally&) = delete;
+
+ private:
+  Call call_;
+};
+
+}  // namespace
 
 void CacheImpl::DropLocally(std::span<const Tag> tags) {
   for (const Tag tag : tags) {
@@ -12,21 +28,30 @@ void CacheImpl::DropLocally(std::span<const Tag> tags) {
   }
 }
 
-bool CacheImpl::Replay() {
+bool CacheImpl::Replay(Instant until) {
   if (!store_->Available()) return false;
   if (replaying_.exchange(true, std::memory_order_acquire)) return false;
-  const Pending::Batch batch = pending_.Peek();
-  bool sent = !batch.everything || store_->Clear().ok();
-  if (!batch.tags.empty()) sent = sent && store_->Bump(batch.tags, {}).ok();
-  if (!batch.keys.empty()) sent = sent && store_->Delete(batch.keys).ok();
-  if (sent) {
-    if (batch.everything) slots_.DropAll();
-    DropLocally(batch.tags);
-    for (const auto& key : batch.keys) DropLocally(std::array{KeyTag(key)});
-    pending_.Done(batch);
+  const Finally done([this] { replaying_.store(false, std::memory_order_release); });
+  while (!pending_.empty()) {
+    if (!ReplaySome() || clock_.Now() >= until) break;
   }
-  replaying_.store(false, std::memory_order_release);
   return pending_.empty();
+}
+
+bool CacheImpl::ReplaySome() {
+  const Pending::Batch batch = pending_.Peek();
+  Status status = batch.everything ? store_->Clear() : Ok();
+  if (status.ok() && !batch.tags.empty()) status = store_->Bump(batch.tags, {}).status();
+  if (status.ok() && !batch.keys.empty()) status = store_->Delete(batch.keys).status();
+  if (!status.ok()) {
+    Failed(status);
+    return false;
+  }
+  if (batch.everything) slots_.DropAll();
+  DropLocally(batch.tags);
+  for (const auto& key : batch.keys) DropLocally(std::array{KeyTag(key)});
+  pending_.Done(batch);
+  return true;
 }
 
 std::optional<BumpReply> CacheImpl::Bump(std::span<const Tag> tags,
@@ -35,7 +60,7 @@ std::optional<BumpReply> CacheImpl::Bump(std::span<const Tag> tags,
   stats_.Add(Counter::kBump, tags.size());
   auto reply = store_->Bump(tags, schemes);
   if (!reply.ok()) {
-    stats_.Add(Counter::kStoreError);
+    Failed(reply.status());
     stats_.Add(Counter::kBumpQueued, tags.size());
     pending_.AddTags(tags);
     for (const auto& known : schemes) pending_.AddTags(std::array{known.condition_bulk});
@@ -56,8 +81,10 @@ Result<bool> CacheImpl::Put(std::string_view key, Computed computed, PutConditio
   EnsureStarted();
   EntryHeader header;
   header.identity = computed.identity;
-  header.soft_ttl = computed.ttl;
-  header.hard_ttl = After(computed.ttl, computed.stale);
+  // What has tokens ends with them; what the user stores without any lives as long as was said.
+  const Duration longest = computed.tags.empty() ? kNever : LongestLife();
+  header.soft_ttl = std::min(computed.ttl, longest);
+  header.hard_ttl = std::min(After(computed.ttl, computed.stale), longest);
   header.cost = computed.cost;
   header.codec = computed.codec;
   header.tags = std::move(computed.tags);
@@ -72,7 +99,7 @@ Result<bool> CacheImpl::Put(std::string_view key, Computed computed, PutConditio
     if (!reply.ok()) {
       // It may have arrived or not: what lies under the key, here and there, is not to be served
       // any more.
-      stats_.Add(Counter::kStoreError);
+      Failed(reply.status());
       pending_.AddKeys(std::array{std::string(key)});
       return reply.status();
     }
@@ -89,7 +116,7 @@ Result<std::size_t> CacheImpl::Delete(std::span<const std::string> keys) {
   EnsureStarted();
   auto deleted = store_->Delete(keys);
   if (!deleted.ok()) {
-    stats_.Add(Counter::kStoreError);
+    Failed(deleted.status());
     pending_.AddKeys(keys);
     return deleted;
   }
@@ -101,6 +128,7 @@ Result<bool> CacheImpl::Touch(std::string_view key, Duration ttl) {
   EnsureStarted();
   if (!Ready()) return Unavailable("the store is down");
   auto touched = store_->Touch(key, ttl);
+  if (!touched.ok()) Failed(touched.status());
   DropLocally(std::array{KeyTag(key)});
   return touched;
 }
@@ -108,7 +136,10 @@ Result<bool> CacheImpl::Touch(std::string_view key, Duration ttl) {
 Status CacheImpl::Clear() {
   EnsureStarted();
   auto status = store_->Clear();
-  if (!status.ok()) pending_.AddEverything();
+  if (!status.ok()) {
+    Failed(status);
+    pending_.AddEverything();
+  }
   slots_.DropAll();
   table_.Clear();
   return status;
@@ -116,7 +147,9 @@ Status CacheImpl::Clear() {
 
 Result<bool> CacheImpl::TryUserLock(std::string_view name, std::uint64_t owner, Duration lease) {
   if (!store_->Available()) return Unavailable("the store is down");
-  return store_->TryUserLock(name, owner, lease);
+  auto locked = store_->TryUserLock(name, owner, lease);
+  if (!locked.ok()) Failed(locked.status());
+  return locked;
 }
 
 Result<bool> CacheImpl::UserUnlock(std::string_view name, std::uint64_t owner) {
