@@ -6,7 +6,7 @@
 // Invariants every implementation keeps:
 //   A token is random, never used twice for a tag, and missing tokens are created anew (Mint).
 //   Bump removes tokens before it returns, and announces them to all listening processes.
-//   Tokens live at least `token_ttl`, refreshed by Mint, longer than any entry.
+//   Tokens live for `token_ttl` to twice that, counted from the last Mint or Begin that gave them.
 #pragma once
 
 #include <cstdint>
@@ -80,6 +80,7 @@ struct BumpReply : Reply {
   std::vector<Tag> also_bumped;  // condition_bulk tags of tables whose set is not the one known
 };
 
+// Whatever lies under the key counts as present, also what no reader would take for fresh.
 enum class PutCondition : std::uint8_t { kAlways, kIfAbsent, kIfPresent };
 
 struct PutReply : Reply {

@@ -98,7 +98,14 @@ class SlowStore final : public MemoryStore {
     if (const auto then = std::exchange(on_the_way, nullptr)) then();
     return reply;
   }
+  Result<GetReply> Get(std::string_view key, std::span<const Tag> tags) override {
+    auto reply = MemoryStore::Get(key, tags);
+    if (reply.ok() && reply->entry) reply->entry->ttl += older_by;
+    return reply;
+  }
   std::function<void()> on_the_way;
+  // As if times to live were read before the entry was replaced by the one that is read.
+  Duration older_by{};
 };
 
 struct Process {
@@ -403,6 +410,32 @@ TEST_P(CacheTest, ExpiresByTheClock) {
   EXPECT_EQ(Call(a, "k", {row}, "new"), "old");
   clock.Advance(seconds(1));
   EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
+}
+
+TEST_P(CacheTest, TimeOfAnEntryThatWasReplacedMeanwhileIsNotBelieved) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Call(a, "k", {row}, "old");
+  b.store->older_by = seconds(300);
+  EXPECT_EQ(Call(b, "k", {row}, "new"), "old");
+  clock.Advance(seconds(60));
+  EXPECT_EQ(Call(b, "k", {row}, "new"), "new");
+}
+
+TEST_P(CacheTest, ComputedEntriesAreNotStoredBeyondTheLifeOfTheirTokens) {
+  Process a = Spawn();
+  const Duration life = 2 * a.cache->options().token_ttl;
+  for (const Duration ttl : {kNever, Duration(3 * life)}) {
+    Answer answer = a.cache->Find("k", {});
+    ASSERT_EQ(answer.kind, AnswerKind::kLead);
+    Computed computed = Of("x", {}, ttl);
+    computed.stale = life;
+    ASSERT_EQ(a.cache->Fill(std::move(*answer.lead), std::move(computed)), FillOutcome::kStored);
+    EXPECT_EQ(a.cache->Ttl("k"), life);
+    ASSERT_TRUE(a.cache->Delete(std::array{std::string("k")}).ok());
+  }
+  ASSERT_TRUE(a.cache->Put("k", Of("x", {}, kNever), PutCondition::kAlways).ok());
+  EXPECT_EQ(a.cache->Ttl("k"), kNever);
 }
 
 TEST_P(CacheTest, StaleIsServedWhileOneRefreshes) {

@@ -15,6 +15,11 @@ const TagToken* FindIn(const TagVector& known, Tag tag) {
   return found == known.end() || found->tag != tag ? nullptr : &*found;
 }
 
+// Whether it was stored by a Fill, which adds the token of the key's own tag.
+bool IsComputed(const EntryHeader& header, Tag hash) {
+  return std::ranges::find(header.tags, hash, &TagToken::tag) != header.tags.end();
+}
+
 }  // namespace
 
 TrustNow CacheImpl::TrustAt() const {
@@ -151,6 +156,11 @@ CacheImpl::StoredPtr CacheImpl::Unwrap(std::string_view key, const FindOptions& 
     return miss(Counter::kMissIdentity);
   }
   if (header.epoch != reply.epoch) return miss(Counter::kMissEpoch);
+  // Explicit entries may have been touched since; of a computed one that would have dropped its
+  // key's token, so that a longer time can only be that of an entry that it has replaced just now.
+  if (IsComputed(header, KeyTag(key))) {
+    stored->remaining = std::min(stored->remaining, header.hard_ttl);
+  }
   if (header.hard_ttl != kNever && stored->remaining != kNever) {
     stored->stale = stored->remaining <= header.hard_ttl - header.soft_ttl;
     if (stored->stale && !options.stale) return miss(Counter::kMissExpired);
@@ -227,13 +237,11 @@ std::shared_ptr<LocalEntry> CacheImpl::Draft(const StoredValue& stored, Tag hash
   draft->soft_deadline = draft->hard_deadline == kNever
                              ? kNever
                              : draft->hard_deadline - (header.hard_ttl - header.soft_ttl);
-  bool computed = false;
   draft->tags.reserve(header.tags.size());
   for (const auto& tag_token : header.tags) {
-    computed = computed || tag_token.tag == hash;
     draft->tags.push_back({slots_.Acquire(tag_token.tag), tag_token});
   }
-  if (!computed) {
+  if (!IsComputed(header, hash)) {
     draft->key_slot = own.slot;
     draft->key_version = own.version;
     draft->stamp = embedded_ ? reply.stamp : trust.stamp;

@@ -1,4 +1,5 @@
 // Storing what was computed, and ending the flight in every case.
+#include <algorithm>
 #include <utility>
 
 #include "base/random.h"
@@ -67,8 +68,9 @@ FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
   EntryHeader header;
   header.epoch = state->epoch;
   header.identity = computed.identity;
-  header.soft_ttl = Jittered(computed.ttl);
-  header.hard_ttl = After(header.soft_ttl, computed.stale);
+  // Reads do not prolong tokens: let the store not keep what nobody can read any more.
+  header.soft_ttl = std::min(Jittered(computed.ttl), LongestLife());
+  header.hard_ttl = std::min(After(header.soft_ttl, computed.stale), LongestLife());
   header.cost = computed.cost;
   header.codec = computed.codec;
   header.tags = std::move(computed.tags);

@@ -53,7 +53,8 @@ Result<bool> RedisStore::Fill(const FillRequest& request) {
     keys_.Lock(batch, tag, request.key);
     batch.Arg(Number(request.key_token));
     batch.Arg(request.envelope);
-    AddTtl(batch, request.ttl);
+    // Without an end of its own it ends with the token, which lives that long at most.
+    batch.Number(Millis(std::min(request.ttl, 2 * config_.token_ttl)));
     batch.Arg(owner);
     AddChannel(batch, BucketOf(tag));
     batch.Arg(EncodeMessage(MessageKind::kUnlock, peers_->origin(), {&tag, 1}));

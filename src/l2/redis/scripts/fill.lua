@@ -1,15 +1,11 @@
 #!lua
 -- Stores a computed entry while its key's token is the one taken before, and releases the lock.
 -- KEYS  token, entry, lock
--- ARGV  token, envelope, TTL (ms; '': none), lock owner ('0': no lock), publish command, channel, message
+-- ARGV  token, envelope, TTL (ms), lock owner ('0': no lock), publish command, channel, message
 -- Returns 1 when it was stored.
 local stored = 0
 if redis.call('MGET', KEYS[1])[1] == ARGV[1] then
-  if ARGV[3] == '' then
-    redis.call('SET', KEYS[2], ARGV[2])
-  else
-    redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-  end
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
   stored = 1
 end
 if ARGV[4] ~= '0' then
