@@ -560,7 +560,8 @@ def test_redis_stores_and_finds(configure: Callable[..., _core.Cache], redis_url
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_uses_the_cache(cache: _core.Cache) -> None:
     fill(cache, {"a": [1]}, tags=[TAG])
-    kept = lead_of(cache, b"parents")
+    fill(cache, "old", b"parents", ttl=1e-9, stale=60.0)
+    kept = lead_of(cache, b"parents", stale=True)
     child = os.fork()
     if child == 0:
         try:
@@ -568,6 +569,8 @@ def test_a_forked_child_uses_the_cache(cache: _core.Cache) -> None:
             good = cache.get(b"k") == {"a": [1]}
             good = good and fill(cache, 2, b"childs")
             del kept
+            # The parent still holds the lock, and computes.
+            good = good and cache.find(b"parents", stale=True).kind == _core.STALE
             cache.bump([TAG])
             os._exit(0 if good else 1)
         finally:
