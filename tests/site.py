@@ -27,6 +27,8 @@ from tests.testapp.models import Product
 
 runs: Counter[str] = Counter()
 """How often each view ran, by name."""
+gate = asyncio.Event()
+"""What the view `slow` waits for."""
 
 
 class Person:
@@ -216,7 +218,7 @@ async def of_user_in_a_task(request: HttpRequest) -> HttpResponse:
 
 @smart_cached(ttl=60)
 async def slow(request: HttpRequest) -> HttpResponse:
-    await asyncio.sleep(0.2)
+    await gate.wait()
     return page("slow")
 
 

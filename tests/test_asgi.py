@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import threading
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ import pytest
 import uvicorn
 from django.core.handlers.asgi import ASGIHandler
 
+from tests import site
 from tests.servers import _free_port
 from tests.stores import store
 from tests.test_views import pages
 from tests.testapp.models import Product
+from tests.waiting import Waiters, waiters
 
-__all__ = ["pages", "store"]
+__all__ = ["pages", "store", "waiters"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store", "pages")]
 
 WAIT = 20
@@ -65,11 +68,13 @@ def test_a_page_is_made_once_and_made_again_after_a_write(server: int) -> None:
     assert (body, "hit" in status) == ("", True)
 
 
-def test_of_many_requests_at_once_one_computes(server: int) -> None:
-    gate = threading.Barrier(12)
+def test_of_many_requests_at_once_one_computes(
+    server: int, waiters: Waiters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "gate", asyncio.Event())
+    waiters.then(11, lambda: site.gate.set())
 
     def ask(_: int) -> str:
-        gate.wait(WAIT)
         return get(server, "/slow/")[0]
 
     with ThreadPoolExecutor(12) as pool:

@@ -6,12 +6,12 @@ import asyncio
 import contextvars
 import functools
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from asgiref.sync import iscoroutinefunction
 from django.db import transaction
 from django.test import RequestFactory
 from django.views import View
@@ -23,7 +23,6 @@ from djsmartcache import (
     cache_get,
     cache_set,
     cache_ttl,
-    computing,
     invalidate_tags,
     process,
     smart_cached,
@@ -31,8 +30,9 @@ from djsmartcache import (
 )
 from tests.stores import store
 from tests.testapp.models import Category, Product
+from tests.waiting import Waiters, until, waiters
 
-__all__ = ["store"]
+__all__ = ["store", "waiters"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
 
 WAIT = 10  # seconds; only a failing test takes as long
@@ -447,8 +447,10 @@ def test_threads_wait_for_the_one_that_computes() -> None:
     made = Counted(compute)
     f = smart_cached(key="flight")(made)
     with ThreadPoolExecutor(8) as pool:
+        before = process.cache().stats()["flight_waits"]
         results = [pool.submit(f) for _ in range(8)]
         assert entered.wait(WAIT)
+        until(lambda: process.cache().stats()["flight_waits"] == before + 7)
         go.set()
         assert [result.result(WAIT) for result in results] == [[1]] * 8
     assert made.calls == 1
@@ -498,7 +500,7 @@ async def test_tasks_wait_for_the_one_that_computes() -> None:
     assert await f.ainvalidate(1)
     assert await f.arefresh(1) == await f.refresh(1) == [1]
     assert calls == 3
-    assert asyncio.iscoroutinefunction(f) or f.__wrapped__
+    assert iscoroutinefunction(f)
 
 
 async def test_a_loop_s_thread_does_not_wait_for_a_task_of_the_loop() -> None:
@@ -519,21 +521,10 @@ async def test_a_loop_s_thread_does_not_wait_for_a_task_of_the_loop() -> None:
     assert quick() == "of the task"
 
 
-async def test_tasks_do_not_queue_up_for_what_is_not_shared(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_tasks_do_not_queue_up_for_what_is_not_shared(waiters: Waiters) -> None:
     first, together = asyncio.Event(), asyncio.Event()
-    calls = waiting = 0
-    wait = computing._ended
-
-    async def counted(answer: Any) -> bool:
-        nonlocal waiting
-        waiting += 1
-        if waiting == 9:
-            first.set()
-        return await wait(answer)
-
-    monkeypatch.setattr(computing, "_ended", counted)
+    calls = 0
+    waiters.then(9, first.set)
 
     @smart_cached(key="unshared", condition=lambda value: False)
     async def f() -> int:
@@ -550,8 +541,9 @@ async def test_tasks_do_not_queue_up_for_what_is_not_shared(
     assert await asyncio.gather(*(f() for _ in range(10))) == [1] * 10
 
 
-async def test_a_cancelled_leader_is_replaced() -> None:
-    begun = asyncio.Event()
+async def test_a_cancelled_leader_is_replaced(waiters: Waiters) -> None:
+    begun, joined = asyncio.Event(), asyncio.Event()
+    waiters.then(1, joined.set)
     calls = 0
 
     @smart_cached(key="cancelled")
@@ -560,13 +552,13 @@ async def test_a_cancelled_leader_is_replaced() -> None:
         calls += 1
         begun.set()
         if calls == 1:
-            await asyncio.sleep(WAIT)
+            await asyncio.Event().wait()
         return calls
 
     leader = asyncio.create_task(f())
     await begun.wait()
     waiter = asyncio.create_task(f())
-    await asyncio.sleep(0)
+    await asyncio.wait_for(joined.wait(), WAIT)
     leader.cancel()
     assert await asyncio.wait_for(waiter, WAIT) == 2
 
@@ -610,11 +602,7 @@ async def test_one_raises_and_the_next_takes_over() -> None:
 # --- stale values, namespaces
 
 
-def expired(f: Any) -> None:
-    """Wait until the short TTL of a value is over."""
-    deadline = time.monotonic() + WAIT
-    while f.get() is not None:
-        assert time.monotonic() < deadline
+ENDED = 1e-6  # seconds: a TTL that is over as soon as a value is stored
 
 
 def test_a_stale_value_is_served_where_making_a_new_one_raises() -> None:
@@ -626,9 +614,8 @@ def test_a_stale_value_is_served_where_making_a_new_one_raises() -> None:
             raise result
         return result
 
-    f = smart_cached(key="stale", ttl=0.02, stale=600)(take)
+    f = smart_cached(key="stale", ttl=ENDED, stale=600)(take)
     assert f() == [1]
-    expired(f)
     assert f() == [1]
     assert results == [[3]]
     assert f() == [3]
@@ -646,9 +633,8 @@ def test_a_stale_value_is_served_while_one_caller_makes_a_new_one() -> None:
             assert go.wait(WAIT)
         return value
 
-    f = smart_cached(key="refreshing", ttl=0.02, stale=600)(compute)
+    f = smart_cached(key="refreshing", ttl=ENDED, stale=600)(compute)
     assert f() == 1
-    expired(f)
     with ThreadPoolExecutor(1) as pool:
         refreshing = pool.submit(f)
         assert entered.wait(WAIT)

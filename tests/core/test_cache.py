@@ -6,7 +6,6 @@ import gc
 import math
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from django.db.models import QuerySet
 from djsmartcache import _core, process
 from tests.core.conftest import Unstorable, cached, settings
 from tests.testapp.models import Product
+from tests.waiting import until
 
 TAG = _core.tag("t", "scope")
 OTHER = _core.tag("t", "other")
@@ -262,9 +262,7 @@ def test_waiters_get_what_the_leader_brought(cache: _core.Cache) -> None:
     threads = [threading.Thread(target=lambda: answers.append(cache.find(b"k"))) for _ in range(5)]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 10
-    while cache.stats()["flight_waits"] < 5 and time.monotonic() < deadline:
-        time.sleep(0.001)
+    until(lambda: cache.stats()["flight_waits"] == 5)
     assert lead.fill({"n": [1]}, tags=[], ttl=None)
     for thread in threads:
         thread.join()

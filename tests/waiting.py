@@ -1,0 +1,50 @@
+"""Waiting for what other threads and tasks do, in place of hoping that they have done it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from djsmartcache import computing
+
+LIMIT = 20  # seconds; only a failing test takes as long
+
+
+def until(holds: Callable[[], Any]) -> None:
+    """Return once `holds()`, of which nobody tells."""
+    deadline = time.monotonic() + LIMIT
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+class Waiters:
+    """Tasks that wait for another's computation."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._then: dict[int, Callable[[], object]] = {}
+
+    def then(self, number: int, call: Callable[[], object]) -> None:
+        """Call once so many wait, from the loop of the last."""
+        self._then[number] = call
+
+    def one_more(self) -> None:
+        self._count += 1
+        self._then.get(self._count, lambda: None)()
+
+
+@pytest.fixture
+def waiters(monkeypatch: pytest.MonkeyPatch) -> Waiters:
+    made = Waiters()
+    wait = computing._ended
+
+    async def counted(answer: Any) -> bool:
+        made.one_more()
+        return await wait(answer)
+
+    monkeypatch.setattr(computing, "_ended", counted)
+    return made
