@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.children import Child
 from tests.orm.conftest import environment
 from tests.testapp.models import Product
 
@@ -21,50 +19,17 @@ SECONDS = 1.2  # of a race: each product has its turn
 BOUND = 2.0  # seconds for which a process may trust its memory beside Redis
 
 
-class Worker:
-    """A child process that runs `tests.orm.worker`."""
-
-    def __init__(self, variables: dict[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.orm.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=variables,
-            cwd=Path(__file__).parents[2],
-        )
-
-    def tell(self, *words: object) -> None:
-        assert self._process.stdin is not None
-        print(*words, file=self._process.stdin, flush=True)
-
-    def hear(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def ask(self, *words: object) -> str:
-        self.tell(*words)
-        return self.hear()
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
-
-
-Start = Callable[..., list[Worker]]
+Start = Callable[..., list[Child]]
 
 
 @pytest.fixture
 def start(shop: None, database: dict[str, Any], store: dict[str, str]) -> Iterator[Start]:
     """Start so many workers, all of them ready."""
-    made: list[Worker] = []
+    made: list[Child] = []
 
-    def start(number: int, **more: str) -> list[Worker]:
+    def start(number: int, **more: str) -> list[Child]:
         variables = {**environment(database, store), **more}
-        workers = [Worker(variables) for _ in range(number)]
+        workers = [Child("tests.orm.worker", variables) for _ in range(number)]
         made.extend(workers)
         assert [worker.hear() for worker in workers] == ["ready"] * number
         return workers
@@ -86,7 +51,7 @@ def test_a_write_is_seen_by_every_process(start: Start) -> None:
     assert eventually(second, "read", 1, answer="8")
 
 
-def eventually(worker: Worker, *words: object, answer: str) -> bool:
+def eventually(worker: Child, *words: object, answer: str) -> bool:
     """Ask until the answer is right: other processes hear of a bump a moment later."""
     return any(worker.ask(*words) == answer for _ in range(2_000))
 
@@ -114,7 +79,7 @@ def test_tokens_taken_after_the_query_leave_a_stale_entry(start: Start) -> None:
 # --- at random
 
 
-def race(workers: list[Worker], *, late: bool, bound: float) -> tuple[list[str], int]:
+def race(workers: list[Child], *, late: bool, bound: float) -> tuple[list[str], int]:
     """Let all workers read, with delayed stores, and write; then let the writes end.
 
     Args:
