@@ -137,7 +137,11 @@ def serving(port: int) -> Iterator[None]:
         yield
     finally:
         server.send_signal(signal.SIGTERM)
-        server.wait()
+        try:
+            server.wait(START_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()  # its workers end when they are left alone
+            raise SystemExit("the site did not stop") from None
 
 
 def short(source: str) -> str:
@@ -243,7 +247,7 @@ def show(port: int) -> int:
         site = Site(port)
         show_cold_and_warm(site)
         right = show_edit(site)
-        if right and sys.stdout.isatty():
+        if right and sys.stdin.isatty() and sys.stdout.isatty():
             console.print(
                 f"\nThe atlas stays up at http://127.0.0.1:{port}/ until you press Ctrl-C."
             )
