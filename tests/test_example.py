@@ -1,0 +1,105 @@
+"""The example site: its own tests, and the demonstration as it runs without a terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[1] / "example"
+PLAIN = {n: v for n, v in os.environ.items() if n != "DJANGO_SETTINGS_MODULE"}
+PLACES = 2_000  # of the largest: the pages that the demonstration shows are among them
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def atlas(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The environment of an atlas of the test's own."""
+    environment = {
+        **PLAIN,
+        "ATLAS_DATA": str(tmp_path / "data"),
+        "ATLAS_CACHE": str(tmp_path / "cache"),
+    }
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres_url")
+        environment["ATLAS_DATABASE"] = url.replace("postgresql:", "postgres:")
+    return environment
+
+
+def test_the_pages(atlas: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "test", "--no-input"],
+        env=atlas,
+        cwd=EXAMPLE,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Ran 5 tests" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of an atlas that has its places."""
+    folder = tmp_path_factory.mktemp("atlas")
+    environment = {**PLAIN, "ATLAS_DATA": str(folder / "data"), "PYTHONPATH": str(folder)}
+    for arguments in (["migrate", "-v0"], ["load_atlas", f"--places={PLACES}"]):
+        subprocess.run(
+            [sys.executable, "manage.py", *arguments], env=environment, cwd=EXAMPLE, check=True
+        )
+    (folder / "deaf.py").write_text(DEAF)
+    return environment
+
+
+DEAF = """
+from atlas.settings import *
+
+from djsmartcache.orm import transaction
+
+transaction.bump = lambda tags, tables: None
+"""
+
+
+def demonstrate(environment: dict[str, str]) -> tuple[int, str]:
+    """The exit status of the demonstration, and what it said. Nothing it started may go on."""
+    demo = subprocess.Popen(
+        [sys.executable, "demo.py"],
+        env=environment,
+        cwd=EXAMPLE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = demo.communicate(timeout=120)  # ends only once all who hold the pipe have
+        assert not runs(demo.pid)
+        return demo.returncode, said
+    finally:
+        if runs(demo.pid):
+            os.killpg(demo.pid, signal.SIGKILL)
+
+
+def runs(session: int) -> bool:
+    """Whether a process of this session is left."""
+    try:
+        os.killpg(session, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_the_demonstration_ends_by_itself(loaded: dict[str, str]) -> None:
+    status, said = demonstrate(loaded)
+    assert status == 0, said
+    assert "seen at once by every worker" in said
+
+
+def test_the_demonstration_fails_where_an_edit_is_not_seen(loaded: dict[str, str]) -> None:
+    status, said = demonstrate({**loaded, "DJANGO_SETTINGS_MODULE": "deaf"})
+    assert status == 1, said
+    assert "Not every worker showed the edit" in said
