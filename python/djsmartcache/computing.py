@@ -127,9 +127,10 @@ async def alook(job: Job) -> Found | _core.Answer | None:
     if not ask:
         return found
     for _ in range(MAX_VAIN_WAITS + 1):
+        answer = None
         if process.cache().peek(job.key, job.identity) is not _core.MISS:
-            answer = _find(job, caller(), wait=False)  # in L1: answered without waiting
-        else:
+            answer = _ask(job, caller(), wait=False)  # in L1: answered without waiting
+        if answer is None or _unlinked(job, answer):
             answer = await process.run(_find, job, caller(), wait=False)
         if answer.kind == _core.LEAD:
             return answer
@@ -209,6 +210,24 @@ def _without_store(job: Job) -> tuple[Found | None, bool]:
 
 
 def _find(job: Job, owner: int, *, wait: bool) -> _core.Answer:
+    answer = _ask(job, owner, wait=wait)
+    outer = dependencies.current()
+    if outer is not None and _unlinked(job, answer):
+        outer.take([_core.key_tag(job.key)])  # before the read that counts (I2)
+        answer = _ask(job, owner, wait=wait)
+    return answer
+
+
+def _unlinked(job: Job, answer: _core.Answer) -> bool:
+    """Whether it came from an entry stored explicitly, which does not carry its key's token, and is
+    for a computation, which needs that."""
+    if answer.kind not in (_core.HIT, _core.STALE) or dependencies.current() is None:
+        return False
+    own = _core.key_tag(job.key)
+    return all(tag != own for tag, _ in answer.tags)
+
+
+def _ask(job: Job, owner: int, *, wait: bool) -> _core.Answer:
     recipe = job.recipe
     return process.cache().find(
         job.key,
