@@ -75,10 +75,20 @@ class Recipe:
 
     def wants(self, value: Any) -> bool:
         """Whether this value is to be kept at all."""
-        ttl = self.lifetime()
-        if (ttl is not None and ttl <= 0) or (value is None and not self.cache_none):
+        if self._never() or (value is None and not self.cache_none):
             return False
         return self.condition is None or bool(self.condition(value))
+
+    def bound(self, computation: dependencies.Computation) -> None:
+        """Let what is made of a value outlive it no more than if it had been stored."""
+        if self._never():
+            computation.forbid("it is made of a value of ttl=0")
+        else:
+            computation.limit(self.lifetime())
+
+    def _never(self) -> bool:
+        ttl = self.lifetime()
+        return ttl is not None and ttl <= 0
 
 
 @dataclasses.dataclass(slots=True)
@@ -113,20 +123,23 @@ def look(job: Job, answer: _core.Answer | None = None) -> Found | _core.Answer |
         job: The call.
         answer: What the store said, if the core has asked it.
     """
+    found: Found | None = None
     if answer is None:
         found, ask = _without_store(job)
-        if not ask:
-            return found
-        answer = _find(job, caller(), wait=not _on_loop())
-    return answer if answer.kind == _core.LEAD else _taken(job, answer)
+        answer = _find(job, caller(), wait=not _on_loop()) if ask else None
+    if answer is not None:
+        if answer.kind == _core.LEAD:
+            return answer
+        found = _taken(job, answer)
+    if found is None:
+        _bypass(job)
+    return found
 
 
 async def alook(job: Job) -> Found | _core.Answer | None:
     """As `look`, for a task: the event loop never waits for the store."""
     found, ask = _without_store(job)
-    if not ask:
-        return found
-    for _ in range(MAX_VAIN_WAITS + 1):
+    for _ in range(MAX_VAIN_WAITS + 1 if ask else 0):
         answer = None
         if process.cache().peek(job.key, job.identity) is not _core.MISS:
             answer = _ask(job, caller(), wait=False)  # in L1: answered without waiting
@@ -135,12 +148,16 @@ async def alook(job: Job) -> Found | _core.Answer | None:
         if answer.kind == _core.LEAD:
             return answer
         if answer.kind != _core.WAIT:
-            return _taken(job, answer)
+            found = _taken(job, answer)
+            break
         before = _unshared.now()
         if not await _ended(answer) or _unshared.since(job.key, before):
             break
-    job.recipe.counters.bypasses += 1
-    return None
+    if found is None and dependencies.current() is None:
+        _bypass(job)  # asks nothing of the store
+    elif found is None:
+        await process.run(_bypass, job)
+    return found
 
 
 def obtain(job: Job, answer: _core.Answer | None = None) -> Any:
@@ -186,9 +203,7 @@ async def acompute(job: Job, answer: _core.Answer) -> Any:
 
 def _without_store(job: Job) -> tuple[Found | None, bool]:
     """What to do without asking the store: a hit in L1, or nothing (None). True: do ask it."""
-    counters = job.recipe.counters
     if switches.disabled() or not conf.current().enabled or job.key in _leading.get():
-        counters.bypasses += 1
         return None, False
     cache = process.cache()
     if transaction.writing():
@@ -196,15 +211,13 @@ def _without_store(job: Job) -> tuple[Found | None, bool]:
         answer = None if transaction.snapshot() else cache.get_answer(job.key, job.identity)
         if answer is not None and transaction.dirtied().isdisjoint(tag for tag, _ in answer.tags):
             return _taken(job, answer), False
-        counters.bypasses += 1
         return None, False
     if transaction.snapshot():
-        counters.bypasses += 1
         return None, False
     if dependencies.current() is None:
         value = cache.peek(job.key, job.identity)
         if value is not _core.MISS:
-            counters.hits += 1
+            job.recipe.counters.hits += 1
             return Found(value, "local"), False
     return None, True
 
@@ -252,7 +265,6 @@ def caller() -> int:
 def _taken(job: Job, answer: _core.Answer) -> Found | None:
     counters = job.recipe.counters
     if answer.kind not in (_core.HIT, _core.STALE):
-        counters.bypasses += 1
         log_failure()
         return None
     if answer.kind == _core.HIT:
@@ -263,6 +275,23 @@ def _taken(job: Job, answer: _core.Answer) -> Found | None:
     if outer is not None:
         outer.inherit(answer.tags, answer.remaining)
     return Found(answer.value, answer.source if answer.kind == _core.HIT else "stale")
+
+
+def _bypass(job: Job) -> None:
+    """Let a computation that this call runs inside of depend on what its entry would depend on."""
+    job.recipe.counters.bypasses += 1
+    outer = dependencies.current()
+    if outer is not None:
+        outer.take([_core.key_tag(job.key)])
+        _declare(outer, job)
+        job.recipe.bound(outer)
+
+
+def _declare(computation: dependencies.Computation, job: Job) -> None:
+    if job.tags:
+        computation.user_tags(job.tags)
+    if job.depends_on:
+        computation.depends_on(job.depends_on)
 
 
 def stale_instead(job: Job, answer: _core.Answer, error: Exception) -> Any:
@@ -305,10 +334,7 @@ class Leading:
 
     def declare(self) -> None:
         """Take the tokens of declared tags before anything is read: none is newer than the data."""
-        if self.job.tags:
-            self.computation.user_tags(self.job.tags)
-        if self.job.depends_on:
-            self.computation.depends_on(self.job.depends_on)
+        _declare(self.computation, self.job)
 
     def store(
         self,
@@ -363,6 +389,7 @@ class Leading:
     def refuse(self) -> bool:
         """Share nothing: whoever waits computes for itself."""
         self.job.recipe.counters.not_stored += 1
+        self.job.recipe.bound(self.computation)
         self.end(retry=False)
         return False
 
