@@ -7,6 +7,7 @@ import contextlib
 from typing import Any
 
 import pytest
+from django.core.paginator import Paginator
 
 from djsmartcache import (
     ainvalidate_tags,
@@ -156,3 +157,33 @@ def test_an_outer_entry_is_not_made_of_a_value_that_is_never_stored(disabled: bo
 
     assert outer() == 1
     assert outer.get() is None
+
+
+# --- values that ask the database while they are encoded
+
+
+class Holder:
+    """Hides a queryset from whoever looks for those to evaluate."""
+
+    def __init__(self, queryset: Any) -> None:
+        self.queryset = queryset
+
+
+def test_a_value_that_reads_what_cannot_be_cached_while_it_is_encoded_is_not_stored(
+    settings: Any,
+) -> None:
+    settings.SMARTCACHE_UNCACHABLE_TABLES = ["testapp_product"]
+    f = smart_cached(key="hidden")(lambda: Holder(Product.objects.all()))
+    Product.objects.create(name="lamp")
+    assert len(f().queryset) == 1
+    Product.objects.create(name="desk")
+    assert len(f().queryset) == 2
+
+
+def test_a_paginator_is_stored_with_what_its_encoding_reads() -> None:
+    f = smart_cached(key="pages")(lambda: Paginator(Product.objects.order_by("pk"), 2))
+    Product.objects.create(name="lamp")
+    assert f().count == 1
+    assert f.get() is not None
+    Product.objects.create(name="desk")
+    assert f().count == 2

@@ -131,11 +131,12 @@ class Lead:
         cost: float = 0.0,
         identity: int = 0,
         local: bool = True,
+        encoded: tuple[bytes, int] | None = None,
     ) -> bool:
         """Store the value and wake the waiters. The caller keeps ``value``: what is stored is a
         copy.
 
-        ``ttl`` None: no expiry. False when it was not stored (the key was invalidated meanwhile,
+        ``encoded``: what `encode` gave for it, where that had to come first. ``ttl`` None: no expiry. False when it was not stored (the key was invalidated meanwhile,
         too large, the store is down); the waiters then compute for themselves.
 
         Raises:

@@ -356,7 +356,9 @@ class Leading:
         """
         recipe = self.job.recipe
         made = self.computation
-        if made.forbidden is not None or transaction.writing() or not recipe.wants(value):
+        refused = made.forbidden is not None or not recipe.wants(value)
+        encoded = None if refused else self._encode(value)
+        if encoded is None or made.forbidden is not None or transaction.writing():
             return self.refuse() if lead is None else False
         ttl, stale = _bounded(recipe.lifetime(), recipe.stale, made.remaining)
         if ttl is not None:
@@ -373,18 +375,23 @@ class Leading:
             stale=stale,
             cost=time.monotonic() - self._started,
             identity=self.job.identity,
+            encoded=encoded,
         )
-        if kept and len(made.tags()) != len(tags):
-            # Encoding the value asked the database: what was stored does not know on what it
-            # depends.
-            process.delete([(lead or self.lead).key])
-            kept = False
         if kept:
             recipe.counters.stored += 1
         else:
             recipe.counters.not_stored += 1
             _unshared.add((lead or self.lead).key)
         return kept
+
+    def _encode(self, value: Any) -> tuple[bytes, int]:
+        """Encode before anything is decided: it may ask the database, through a queryset that a
+        paginator or an object of the project's own holds."""
+        try:
+            return _core.encode(value)
+        except BaseException:
+            self.end(retry=False)
+            raise
 
     def refuse(self) -> bool:
         """Share nothing: whoever waits computes for itself."""

@@ -10,6 +10,7 @@
 #include "python/gil.h"
 #include "python/hooks.h"
 #include "python/interrupts.h"
+#include "python/payload.h"
 #include "python/py_cache.h"
 #include "python/py_value.h"
 
@@ -34,6 +35,12 @@ class Callback final : public Owner {
  private:
   nb::object call_;
 };
+
+// What `encode` gave.
+Payload PayloadOf(nb::handle encoded) {
+  const auto bytes = nb::cast<nb::bytes>(encoded[0]);
+  return {std::string(bytes.c_str(), bytes.size()), nb::cast<std::uint8_t>(encoded[1])};
+}
 
 }  // namespace
 
@@ -88,7 +95,7 @@ std::optional<Lead> PyLead::Take() {
 }
 
 bool PyLead::Fill(nb::object value, nb::object tags, nb::object ttl, double stale, double cost,
-                  std::uint64_t identity, bool local) {
+                  std::uint64_t identity, bool local, nb::object encoded) {
   DrainDropped();
   // Taken at once: user code below may run, and another thread may call.
   std::optional<Lead> lead = Take();
@@ -107,7 +114,8 @@ bool PyLead::Fill(nb::object value, nb::object tags, nb::object ttl, double stal
       abandon();
       return false;
     }
-    std::optional<Payload> payload = EncodeValue(value.ptr());
+    std::optional<Payload> payload =
+        encoded.is_none() ? EncodeValue(value.ptr()) : PayloadOf(encoded);
     if (!payload) nb::raise_python_error();
     if (local && process.keeps_local &&
         payload->bytes.size() <= cache_->options().max_payload_bytes) {
@@ -272,7 +280,7 @@ void AddAnswers(nb::module_& module) {
       .def_prop_ro("key_token", &PyLead::key_token)
       .def("fill", &PyLead::Fill, nb::arg("value").none(), nb::kw_only(), nb::arg("tags"),
            nb::arg("ttl").none(), nb::arg("stale") = 0.0, nb::arg("cost") = 0.0,
-           nb::arg("identity") = 0, nb::arg("local") = true)
+           nb::arg("identity") = 0, nb::arg("local") = true, nb::arg("encoded") = nb::none())
       .def("abandon", &PyLead::Abandon, nb::kw_only(), nb::arg("retry"));
 
   nb::class_<PyAnswer>(module, "Answer")
