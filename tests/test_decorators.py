@@ -689,3 +689,12 @@ def test_an_outer_entry_ends_no_later_than_the_inner_one() -> None:
         assert inner_ends is not None
         assert ends <= inner_ends + 2  # what storing may take on a loaded machine
         outer.invalidate()
+
+
+def test_a_callable_key_does_not_let_an_old_instance_answer_for_a_new_one() -> None:
+    lamp = Product.objects.create(name="lamp")
+    name = smart_cached(key=lambda product: f"name:{product.pk}")(lambda product: product.name)
+    assert name(lamp) == "lamp"
+    Product.objects.filter(pk=lamp.pk).update(name="lantern")
+    assert name(Product.objects.get(pk=lamp.pk)) == "lantern"
+    assert name(lamp) == "lamp"

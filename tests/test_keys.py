@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
 import enum
 import hashlib
 import pathlib
+import threading
 import uuid
 import zoneinfo
 from typing import Any
@@ -21,7 +23,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from djsmartcache import InvalidKey, KeyTemplateError, UnkeyableArgument, _core, keys, prefixes
-from tests.testapp.models import Category, Product
+from tests.testapp.models import Category, Product, Review
 
 
 class Colour(enum.Enum):
@@ -262,3 +264,107 @@ def test_a_changed_model_changes_every_key(settings: Any, monkeypatch: pytest.Mo
 def test_a_test_run_has_keys_of_its_own(db: None) -> None:
     assert b"test-" in prefixes.prefix()
     assert _core.KeyPlan is not None
+
+
+@dataclasses.dataclass
+class Basket:
+    product: Any
+
+
+class Rows(list[Any]):
+    """A container of the project's own."""
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda p: p,
+        lambda p: [p],
+        lambda p: {1: p},
+        lambda p: {p: 1},
+        lambda p: {p},
+        lambda p: frozenset([p]),
+        lambda p: collections.deque([p]),
+        lambda p: Rows([p]),
+        lambda p: Basket([p]),
+        lambda p: loaded(p),
+        lambda p: evaluated(p),
+    ],
+)
+def test_instances_that_the_key_does_not_name_count_wherever_they_are(hold: Any) -> None:
+    plan = keys.plan(two, "fixed")
+    one, same, other = (Product(pk=1, name=name) for name in "aab")
+    assert plan.key((hold(one),), {}) == plan.key((hold(same),), {})
+    assert plan.key((hold(one),), {})[1] not in (0, plan.key((hold(other),), {})[1])
+
+
+def loaded(product: Product) -> Any:
+    queryset = Product.objects.all()
+    queryset._result_cache = [product]
+    return queryset
+
+
+def evaluated(product: Product) -> Any:
+    lazy = SimpleLazyObject(lambda: product)
+    assert lazy.pk
+    return lazy
+
+
+def test_what_will_be_loaded_later_is_not_loaded_for_a_key_that_leaves_it_out() -> None:
+    plan = keys.plan(two, "fixed")
+    unsaved = Product(name="new")
+    assert plan.key((SimpleLazyObject(lambda: 1 / 0), Product.objects.all()), {}) == (b"fixed", 0)
+    assert plan.key((unsaved,), {})[1]
+
+
+def deep(levels: int) -> Any:
+    made: Any = []
+    for _ in range(levels):
+        made = [made]
+    return made
+
+
+def looped(kind: type) -> Any:
+    made = kind()
+    made.append(made)
+    return made
+
+
+@pytest.mark.parametrize("value", [looped(list), looped(Rows), deep(30_000)])
+def test_what_contains_itself_or_is_too_deep_has_no_identity(value: Any) -> None:
+    for plan in (TWO, keys.plan(two, "{a}")):
+        with pytest.raises(UnkeyableArgument, match="'a' contains itself"):
+            plan.key((value,), {})
+
+
+class Box:
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+def test_what_the_project_sets_on_an_instance_counts() -> None:
+    def mark(value: Any) -> int:
+        made = Product(pk=1, name="a")
+        made.extra = value  # type: ignore[attr-defined]
+        return keys.fingerprint(made)
+
+    def reviewed(text: str) -> list[Review]:
+        return [Review(pk=1, text=text)]
+
+    for one, same, other in (
+        (Box(1), Box(1), Box(2)),
+        (reviewed("a"), reviewed("a"), reviewed("b")),
+        (Product.objects.filter(pk=1), Product.objects.filter(pk=1), Product.objects.filter(pk=2)),
+        ({"x": Box(1)}, {"x": Box(1)}, {"x": Box(2)}),
+    ):
+        assert mark(one) == mark(same) != mark(other)
+    assert mark(threading.Lock()) == mark(threading.Lock())  # is no data
+
+
+def test_relations_that_lead_back_are_no_trouble() -> None:
+    def mark(text: str) -> int:
+        made = Product(pk=1, name="a")
+        made.loaded = [Review(pk=1, text=text, product=made)]  # type: ignore[attr-defined]
+        return keys.fingerprint(made)
+
+    assert mark("a") == mark("a") != mark("b")

@@ -232,17 +232,17 @@ class _Cached:
         self.is_async = iscoroutinefunction(function) or iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
+        self.by_callable = callable(options.key)
         self.plan = self._plan()
         self.callable = self._make_callable()
 
-    def _plan(self) -> _core.KeyPlan | None:
-        """The compiled key; None where a callable makes it."""
-        if callable(self.options.key):
-            return None
+    def _plan(self) -> _core.KeyPlan:
+        """The compiled key; where a callable makes it, of the arguments' instances alone."""
+        template = "instances" if callable(self.options.key) else self.options.key
         method = getattr(_innermost(self.function), "__func__", None)
         known = self.options.plans.get((self.name, method))
         if known is None:
-            known = keys.plan(self.function, self.options.key, name=self.name)
+            known = keys.plan(self.function, template, name=self.name)
             if method is not None:
                 self.options.plans[self.name, method] = known
         return known
@@ -250,7 +250,7 @@ class _Cached:
     def _make_callable(self) -> Any:
         slow = self._aslow if self.is_async else self._slow
         made: Any
-        if self.plan is not None and not any(map(callable, self.options.vary)):
+        if not self.by_callable and not any(map(callable, self.options.vary)):
             made = _core.CachedFunction(
                 self.plan,
                 slow,
@@ -275,12 +275,11 @@ class _Cached:
     def _called_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, int]:
         """The key where Python has a say in it: `key=` or `vary=` is a callable."""
         varying = [vary for vary in self.options.vary if callable(vary)]
-        if self.plan is not None:
-            key, identity = self.plan.key(args, kwargs)
-        else:
+        key, identity = self.plan.key(args, kwargs)
+        if self.by_callable:
             made = cast("Callable[..., str]", self.options.key)(*args, **kwargs)
             raw = keys.check_text(made, f"the key of {self.name}").encode("utf-8", "surrogatepass")
-            key, identity = keys.shorten(raw), 0
+            key = keys.shorten(raw)
         if varying and views.request_in(args) is None:
             values = tuple(vary(*args, **kwargs) for vary in varying)
             text, mark = keys.identify("vary", values, function=self.name)

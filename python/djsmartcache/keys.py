@@ -22,12 +22,13 @@ import re
 import string
 import uuid
 import zoneinfo
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
+from django.core.exceptions import EmptyResultSet
 from django.db import models
 from django.http import HttpRequest, QueryDict
-from django.utils.functional import LazyObject, Promise
+from django.utils.functional import LazyObject, Promise, empty
 from django.views import View
 
 from . import _core, prefixes
@@ -158,12 +159,27 @@ def parse(template: str) -> Template:
 # --- what the core does not render itself
 
 
-def identify(name: str, value: Any, *, function: str = "") -> tuple[bytes, int]:
+def identify(name: str | None, value: Any, *, function: str = "") -> tuple[bytes, int]:
     """Text and fingerprint of an argument of a type that the core does not know.
+
+    Args:
+        name: Of the argument. None: the key shows nothing of it, only the model instances in it
+            count.
 
     Raises:
         UnkeyableArgument: It has no stable identity.
     """
+    try:
+        return (b"", account(value)) if name is None else _identified(name, value, function)
+    except RecursionError:
+        named = "an argument" if name is None else f"argument {name!r}"
+        raise UnkeyableArgument(
+            f"{function or 'the function'}: {named} contains itself, or is nested too deeply to be "
+            "told from others."
+        ) from None
+
+
+def _identified(name: str, value: Any, function: str) -> tuple[bytes, int]:
     value = _unwrapped(value)
     if isinstance(value, models.Model):
         return _instance(name, value, function), fingerprint(value)
@@ -184,6 +200,47 @@ def identify(name: str, value: Any, *, function: str = "") -> tuple[bytes, int]:
 class _Unkeyable(Exception):
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+def account(value: Any) -> int:
+    """64-bit hash of the model instances and loaded rows in a value; 0: there are none."""
+    marks = list(_marks(value, set()))
+    if len(marks) < 2:
+        return marks[0] if marks else 0
+    return _number(hashlib.blake2b(b"".join(m.to_bytes(8, "little") for m in marks), digest_size=8))
+
+
+def _marks(value: Any, seen: set[int]) -> Iterator[int]:
+    if isinstance(value, LazyObject):
+        if value._wrapped is empty:
+            return  # what it will load is not old
+        value = _unwrapped(value)
+    if isinstance(value, models.Model):
+        yield fingerprint(value)
+        return
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, models.QuerySet):
+        if value._result_cache is not None:
+            digest = hashlib.blake2b(digest_size=8)
+            _feed_attribute(digest, value, set())
+            yield _number(digest)
+    elif isinstance(value, set | frozenset):
+        yield from sorted(mark for part in value for mark in _marks(part, seen))
+    else:
+        for part in _parts(value):
+            yield from _marks(part, seen)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple | collections.deque):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    return ()
 
 
 def is_wrapped_request(value: Any) -> bool:
@@ -346,6 +403,10 @@ def fingerprint(instance: models.Model) -> int:
     """
     digest = hashlib.blake2b(digest_size=8)
     _feed(digest, instance, set())
+    return _number(digest)
+
+
+def _number(digest: hashlib.blake2b) -> int:
     return int.from_bytes(digest.digest(), "little") or 1
 
 
@@ -361,41 +422,62 @@ def _feed(digest: hashlib.blake2b, instance: models.Model, seen: set[int]) -> No
             continue
         if name in fields:
             digest.update(name.encode() + b"=" + _content(value) + b";")
-        elif name == "_prefetched_objects_cache":
-            _feed_related(digest, value, seen)
         else:
-            digest.update(name.encode() + b":" + _content(value, optional=True) + b";")
-    _feed_related(digest, instance._state.fields_cache, seen)
-
-
-def _feed_related(digest: hashlib.blake2b, related: dict[str, Any], seen: set[int]) -> None:
-    for name, value in related.items():
+            digest.update(name.encode() + b":")
+            _feed_attribute(digest, value, seen)
+    for name, value in instance._state.fields_cache.items():
         digest.update(b">" + name.encode())
-        loaded = (
-            [value] if isinstance(value, models.Model) else getattr(value, "_result_cache", None)
-        )
-        for one in loaded or ():
-            if isinstance(one, models.Model):
-                _feed(digest, one, seen)
-            else:
-                digest.update(_content(one, optional=True))
+        _feed_attribute(digest, value, seen)
+
+
+def _feed_attribute(digest: hashlib.blake2b, value: Any, seen: set[int]) -> None:
+    """Feed what is no field: annotations, loaded relations, what the project sets. What cannot be
+    told by content (a request, a lock) does not count."""
+    if isinstance(value, models.Model):
+        _feed(digest, value, seen)
+    elif isinstance(value, models.QuerySet | list | tuple | dict | set | frozenset):
+        if id(value) in seen:
+            digest.update(b"^")
+            return
+        seen.add(id(value))
+        parts: Any = value
+        if isinstance(value, models.QuerySet):
+            # Not loaded, it will be asked then; what it asks for tells it from another.
+            parts = value._result_cache
+            if parts is None:
+                parts = [_query_text(value)]
+        elif isinstance(value, dict):
+            parts = [part for pair in value.items() for part in pair]
+        elif isinstance(value, set | frozenset):
+            parts = sorted(_content(part, optional=True) for part in value)
+        digest.update(b"[")
+        for part in parts:
+            _feed_attribute(digest, part, seen)
+        digest.update(b"]")
+    else:
+        digest.update(_content(value, optional=True) + b";")
+
+
+def _query_text(queryset: models.QuerySet[Any]) -> str:
+    try:
+        return str(queryset.query)
+    except EmptyResultSet:
+        return ""
 
 
 def _content(value: Any, *, optional: bool = False) -> bytes:
     """Bytes that differ where values differ. `optional`: nothing for what has no such bytes."""
     try:
-        return b"" if optional and isinstance(value, models.Model) else render(value)
+        return render(value)
     except _Unkeyable:
         pass
-    if optional:
-        return b""
     named = getattr(value, "name", None)  # a FieldFile drags its instance and storage along
     if hasattr(value, "storage") and (named is None or isinstance(named, str)):
         return render(named)
     try:
         return pickle.dumps(value, protocol=5)
     except Exception:
-        return repr(value).encode("utf-8", "surrogatepass")
+        return b"" if optional else repr(value).encode("utf-8", "surrogatepass")
 
 
 # --- keys given by hand

@@ -98,6 +98,18 @@ bool IsKept(PyTypeObject* type) {
          IsSubclass(type, "django.db.models.fields", "Field");
 }
 
+bool MayHoldModels(PyTypeObject* type) {
+  for (PyTypeObject* base :
+       {&PyTuple_Type, &PyList_Type, &PyDict_Type, &PySet_Type, &PyFrozenSet_Type}) {
+    if (PyType_IsSubtype(type, base) != 0) return true;
+  }
+  return IsSubclass(type, "django.db.models.base", "Model") ||
+         IsSubclass(type, "django.db.models.query", "QuerySet") ||
+         IsSubclass(type, "django.utils.functional", "LazyObject") ||
+         IsSubclass(type, "collections", "deque") ||
+         PyObject_HasAttrString(reinterpret_cast<PyObject*>(type), "__dataclass_fields__") != 0;
+}
+
 // Nullopt: an interrupt came in between, so that nothing is known.
 std::optional<Class> Decide(PyTypeObject* type) {
   if (IsKept(type)) return Class{ClassKind::kKeep};
@@ -175,7 +187,7 @@ const Class& ClassOf(PyTypeObject* type) {
   std::optional<Class> decided = Decide(type);
   if (!decided) return other;
   Known known{*std::move(decided), {}};
-  known.verdict.is_model = IsSubclass(type, "django.db.models.base", "Model");
+  known.verdict.holds_models = MayHoldModels(type);
   static PyObject* callback = PyCFunction_New(&forget_method, nullptr);
   known.weak = Ref::Steal(PyWeakref_NewRef(reinterpret_cast<PyObject*>(type), callback));
   if (!known.weak) {
@@ -185,7 +197,7 @@ const Class& ClassOf(PyTypeObject* type) {
   return table.try_emplace(type, std::move(known)).first->second.verdict;
 }
 
-bool IsModel(PyTypeObject* type) { return HasDict(type) && ClassOf(type).is_model; }
+bool HoldsModels(PyTypeObject* type) { return ClassOf(type).holds_models; }
 
 void ForgetClasses() {
   // References are dropped after the table is whole again: a drop may run anything.

@@ -29,7 +29,7 @@ enum class ClassKind : std::uint8_t {
 
 struct Class {
   ClassKind kind = ClassKind::kOther;
-  bool is_model = false;
+  bool holds_models = false;  // an instance may be a model instance, or hold some
   std::string label = {};       // kModel: app_label.ModelName
   mutable Ref rows_label = {};  // kModel: see rows.h; made when first asked
 };
@@ -38,8 +38,9 @@ struct Class {
 // while an instance lives.
 [[nodiscard]] const Class& ClassOf(PyTypeObject* type);
 
-// Whether `type` is a model class of Django's, of whatever kind above.
-[[nodiscard]] bool IsModel(PyTypeObject* type);
+// Whether an instance of `type` may be an instance of a model, or hold some that are at hand: a
+// queryset, a lazy object, a dataclass, a container of a class of its own.
+[[nodiscard]] bool HoldsModels(PyTypeObject* type);
 
 // Forgets all decisions: label_of is another one.
 void ForgetClasses();

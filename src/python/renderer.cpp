@@ -78,6 +78,33 @@ bool Renderer::Scalar(PyObject* value) {
 }
 
 bool Renderer::Value(PyObject* name, PyObject* value) {
+  return Render(name, value) || Explained(name, value);
+}
+
+bool Renderer::Account(PyObject* name, PyObject* value) {
+  return Visit(name, value) || Explained(name, value);
+}
+
+bool Renderer::Explained(PyObject* name, PyObject* value) {
+  if (PyErr_ExceptionMatches(PyExc_RecursionError) == 0) return false;
+  PyObject *type, *error, *trace;
+  PyErr_Fetch(&type, &error, &trace);
+  Ref reply;
+  if (const Ref identify = Ref::Borrow(identify_)) {
+    PyObject* arguments[] = {name, value};
+    reply = Ref::Steal(PyObject_Vectorcall(identify.get(), arguments, 2, nullptr));
+  }
+  if (reply || PyErr_Occurred() == nullptr) {
+    PyErr_Restore(type, error, trace);
+    return false;
+  }
+  Py_XDECREF(type);
+  Py_XDECREF(error);
+  Py_XDECREF(trace);
+  return false;
+}
+
+bool Renderer::Render(PyObject* name, PyObject* value) {
   PyTypeObject* type = Py_TYPE(value);
   if (IsScalar(type)) return Scalar(value);
   if (type == &PyTuple_Type) return Sequence(name, value, '(', ')');
@@ -94,7 +121,7 @@ bool Renderer::Sequence(PyObject* name, PyObject* value, char open, char close) 
   for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value); ++i) {
     if (i != 0) out_ += ',';
     const Ref member = Ref::Borrow(PySequence_Fast_GET_ITEM(value, i));
-    if (!Value(name, member.get())) return false;
+    if (!Render(name, member.get())) return false;
   }
   out_ += close;
   return true;
@@ -114,9 +141,9 @@ bool Renderer::Dict(PyObject* name, PyObject* value) {
   for (const auto& [k, v] : members) {
     std::string text;
     Renderer part(text, identify_);
-    if (!part.Value(name, k.get())) return false;
+    if (!part.Render(name, k.get())) return false;
     text += '=';
-    if (!part.Value(name, v.get())) return false;
+    if (!part.Render(name, v.get())) return false;
     texts.emplace_back(std::move(text), part.identity());
   }
   return Sorted(texts, "{", "}");
@@ -130,7 +157,7 @@ bool Renderer::Set(PyObject* name, PyObject* value) {
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(members.get()); ++i) {
     std::string text;
     Renderer part(text, identify_);
-    if (!part.Value(name, PyTuple_GET_ITEM(members.get(), i))) return false;
+    if (!part.Render(name, PyTuple_GET_ITEM(members.get(), i))) return false;
     texts.emplace_back(std::move(text), part.identity());
   }
   return Sorted(texts, PyFrozenSet_CheckExact(value) ? "f{|" : "{|", "|}");
@@ -170,26 +197,34 @@ bool Renderer::Identify(PyObject* name, PyObject* value) {
   return PyErr_Occurred() == nullptr;
 }
 
-bool Renderer::Account(PyObject* name, PyObject* value) {
+bool Renderer::Visit(PyObject* name, PyObject* value) {
   PyTypeObject* type = Py_TYPE(value);
   if (IsScalar(type)) return true;
-  if (type == &PyTuple_Type || type == &PyList_Type) {
+  const bool is_set = type == &PySet_Type || type == &PyFrozenSet_Type;
+  if (is_set || type == &PyTuple_Type || type == &PyList_Type) {
     const Recursion recursion;
-    if (!recursion) return false;
-    for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(value); ++i) {
-      const Ref member = Ref::Borrow(PySequence_Fast_GET_ITEM(value, i));
-      if (!Account(name, member.get())) return false;
+    const Ref members = recursion ? Ref::Steal(PySequence_Tuple(value)) : Ref();
+    if (!members) return false;
+    std::vector<std::uint64_t> marks;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(members.get()); ++i) {
+      std::string text;
+      Renderer part(text, identify_);
+      if (!part.Visit(name, PyTuple_GET_ITEM(members.get(), i))) return false;
+      marks.push_back(part.identity());
     }
+    if (is_set) std::sort(marks.begin(), marks.end());  // in the order of no one process
+    for (const std::uint64_t mark : marks) Combine(mark);
     return true;
   }
   if (type == &PyDict_Type) {
+    const Ref keys = Ref::Steal(PyDict_Keys(value));
     const Ref values = Ref::Steal(PyDict_Values(value));
-    return values && Account(name, values.get());
+    return keys && values && Visit(name, keys.get()) && Visit(name, values.get());
   }
-  if (!IsModel(type)) return true;
+  if (!HoldsModels(type)) return true;
   std::string text;
   Renderer part(text, identify_);
-  if (!part.Value(name, value)) return false;
+  if (!part.Identify(Py_None, value)) return false;
   Combine(part.identity());
   return true;
 }

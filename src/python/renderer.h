@@ -19,10 +19,12 @@ class Renderer {
   [[nodiscard]] std::string& out() { return out_; }
   [[nodiscard]] std::uint64_t identity() const { return identity_; }
 
-  // Appends the text of `value`, an argument called `name`. False with an exception.
+  // Appends the text of `value`, an argument called `name`. False with an exception; identify is
+  // asked for that of a container that is too deep or contains itself.
   [[nodiscard]] bool Value(PyObject* name, PyObject* value);
   // Appends nothing: takes account of the model instances in an argument of which the key shows
-  // nothing or a part, for they may be older than the database.
+  // nothing or a part, for they may be older than the database. Asks identify for the fingerprint
+  // alone, with None for the name.
   [[nodiscard]] bool Account(PyObject* name, PyObject* value);
 
   // Appends the text of None, bool, int, float, str or bytes; false, without an exception, for
@@ -30,6 +32,10 @@ class Renderer {
   [[nodiscard]] bool Scalar(PyObject* value);
 
  private:
+  [[nodiscard]] bool Render(PyObject* name, PyObject* value);
+  [[nodiscard]] bool Visit(PyObject* name, PyObject* value);
+  // False, with the error that identify has for `value` in place of a RecursionError.
+  [[nodiscard]] bool Explained(PyObject* name, PyObject* value);
   [[nodiscard]] bool Sequence(PyObject* name, PyObject* value, char open, char close);
   [[nodiscard]] bool Dict(PyObject* name, PyObject* value);
   [[nodiscard]] bool Set(PyObject* name, PyObject* value);

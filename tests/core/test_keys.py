@@ -229,6 +229,7 @@ def test_instances_outside_the_template_still_count() -> None:
     assert made.key((instance, other), {})[1] not in (0, 5, 6)
     assert made.key((instance, [other]), {})[1] == made.key((instance, (other,)), {})[1]
     assert made.key((instance, {"x": other}), {})[1] != 5
+    assert made.key((instance, {other}), {})[1] == made.key((instance, [other]), {})[1]
     assert made.key((instance, object()), {}) == (b"k:5", 5)  # not asked: the key does not show it
 
 
@@ -246,8 +247,10 @@ def test_containers_are_ordered_where_python_is_not() -> None:
 def test_a_container_inside_itself_is_an_error_not_a_crash() -> None:
     loop: list[Any] = []
     loop.append(loop)
-    with pytest.raises(RecursionError):
+    with pytest.raises(TypeError, match="a has no identity"):  # what identify says of it
         key(plan(one), loop)
+    with pytest.raises(RecursionError):
+        key(plan(one, identify=lambda name, value: (b"", 0)), loop)
 
 
 def test_an_argument_that_changes_while_it_is_rendered() -> None:
