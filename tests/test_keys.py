@@ -15,6 +15,7 @@ import zoneinfo
 from typing import Any
 
 import pytest
+from django.db import connections
 from django.http import QueryDict
 from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
@@ -368,3 +369,20 @@ def test_relations_that_lead_back_are_no_trouble() -> None:
         return keys.fingerprint(made)
 
     assert mark("a") == mark("a") != mark("b")
+
+
+def test_instances_of_two_databases_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = connections.settings["default"]
+    for alias, name in (("other", "elsewhere"), ("replica", default["NAME"])):
+        monkeypatch.setitem(connections.settings, alias, {**default, "NAME": name})
+    made = {}
+    for alias in ("default", "other", "replica", "unknown"):
+        product = made[alias] = Product(pk=1, name="a", category=Category(pk=1))
+        product._state.db = product.category._state.db = alias
+    try:
+        for plan in (TWO, keys.plan(two, "{a.pk}"), keys.plan(two, "{a.category}")):
+            key = {alias: plan.key((product,), {}) for alias, product in made.items()}
+            assert key["default"] == key["replica"] == key["unknown"] != key["other"]
+        assert TWO.key((made["other"],), {})[0] != TWO.key((made["default"],), {})[0]
+    finally:
+        del connections["other"], connections["replica"]

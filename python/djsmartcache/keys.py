@@ -26,13 +26,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 from django.core.exceptions import EmptyResultSet
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.http import HttpRequest, QueryDict
 from django.utils.functional import LazyObject, Promise, empty
 from django.views import View
 
 from . import _core, prefixes
 from .exceptions import InvalidKey, KeyTemplateError, UnkeyableArgument
+from .orm import scopes
 
 REQUEST: Final = b"request<>"
 VIEW: Final = b"view<>"
@@ -266,7 +267,22 @@ def _instance(name: str, value: models.Model, function: str) -> bytes:
             f"{function or 'the function'}: argument {name!r} is a {value._meta.label} that has "
             "not been saved: it has no primary key to be known by."
         )
-    return f"{value._meta.label}#".encode() + render(value.pk)
+    return _instance_text(value)
+
+
+def _instance_text(value: models.Model) -> bytes:
+    database = _database(value)
+    of = _typed("database", _core.encode_text(database)) if database else b""
+    return f"{value._meta.label}#".encode() + render(value.pk) + of
+
+
+def _database(value: models.Model) -> str:
+    """The database that an instance is from; "" for the default one, under any alias, or none."""
+    alias = value._state.db
+    if alias is None or alias == DEFAULT_DB_ALIAS or alias not in connections.settings:
+        return ""
+    found = scopes.database(connections[alias])
+    return "" if found == scopes.database(connections[DEFAULT_DB_ALIAS]) else found
 
 
 def _saved(value: models.Model) -> bool:
@@ -288,8 +304,7 @@ def render(value: Any) -> bytes:
         if not _saved(value):
             raise _Unkeyable(value)
         # Inside another value: what it was loaded with is part of the text.
-        text = f"{value._meta.label}#".encode() + render(value.pk)
-        return text + b"@%016x" % fingerprint(value)
+        return _instance_text(value) + b"@%016x" % fingerprint(value)
     if isinstance(value, Promise):
         return render(str(value))
     if isinstance(value, enum.Enum):
@@ -415,6 +430,7 @@ def _feed(digest: hashlib.blake2b, instance: models.Model, seen: set[int]) -> No
         digest.update(b"^")
         return
     seen.add(id(instance))
+    digest.update(_database(instance).encode())
     state = instance.__dict__
     fields = {f.attname for f in instance._meta.concrete_fields}
     for name, value in state.items():
