@@ -29,7 +29,7 @@ class Server:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="smartcache-", dir=_short_folder()))
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         try:
             self.prepare()
@@ -222,7 +222,7 @@ def _short_folder() -> str | None:
     return "/tmp" if len(tempfile.gettempdir()) > 60 else None
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

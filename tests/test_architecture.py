@@ -29,13 +29,13 @@ ROWS = (
     ("_core", "conf", "exceptions", "handles", "orm.switches"),
     (
         *("keys", "orm.dependencies", "orm.scopes", "orm.tables", "prefixes", "process"),
-        *("serializers", "signals"),
+        "serializers",
     ),
     (
-        *("api", "backend", "computing", "decorators", "explicit", "invalidation", "locks"),
-        *("middleware", "observe", "orm", "recording", "responses", "views"),
+        *("api", "computing", "decorators", "explicit", "invalidation", "locks", "orm"),
+        *("recording", "responses", "views"),
     ),
-    ("", "apps", "checks", "compat", "management", "templatetags", "testing"),
+    ("", "apps", "checks"),
 )
 
 
@@ -130,6 +130,13 @@ def test_every_import_goes_the_one_way() -> None:
         for violation in import_violations(_module_name(path), path.read_text())
     ]
     assert not found, "\n".join(found)
+
+
+def test_every_row_names_what_is_there() -> None:
+    folders = {path.name for path in (ROOT / "src").iterdir() if path.is_dir()}
+    assert folders == INCLUDES.keys()
+    modules = {_module_name(path) for path in (ROOT / "python" / "djsmartcache").rglob("*.py*")}
+    assert {name for row in ROWS for name in row} <= modules
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import uvicorn
 from django.core.handlers.asgi import ASGIHandler
 
 from tests import site
-from tests.servers import _free_port
+from tests.servers import free_port
 from tests.stores import store
 from tests.test_views import pages
 from tests.testapp.models import Product
@@ -29,7 +29,7 @@ WAIT = 20
 @pytest.fixture
 def server(pages: None, store: str) -> Iterator[int]:
     """Serve the site from a thread of this process; give the port."""
-    port = _free_port()
+    port = free_port()
     config = uvicorn.Config(ASGIHandler(), port=port, log_level="error", lifespan="off")
     made = uvicorn.Server(config)
     started = threading.Event()

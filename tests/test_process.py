@@ -22,7 +22,7 @@ from django.db import connections
 import djsmartcache as sc
 from djsmartcache import process
 from djsmartcache.orm.state import Dirt
-from tests.servers import _free_port
+from tests.servers import free_port
 from tests.stores import store
 from tests.testapp.models import Product
 
@@ -115,7 +115,7 @@ def test_children_of_children() -> None:
 
 
 def test_a_forked_server_with_preload_serves_fresh_pages(store: str, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),

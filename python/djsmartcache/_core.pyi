@@ -220,18 +220,17 @@ class KeyPlan:
         varargs: str | None,
         varkw: str | None,
         defaults: dict[str, Any],
-        skip_first: bool,
         literal: str,
         template: Sequence[str | tuple[str, Sequence[tuple[Literal["attr", "item"], str | int]]]]
         | None,
         identify: Callable[[str, Any], tuple[bytes, int]],
     ) -> None:
         """``parameters``: names that can be given by position or keyword, in order; the first
-        ``positional`` of them only by position. ``skip_first``: leave the first argument (``cls``)
-        out of an auto key. ``literal``: module and qualified name, for auto keys. ``template``:
-        literals and fields (argument, path); None: auto key. ``identify`` gives (typed injective
-        bytes, identity fingerprint or 0) for an argument of a type that the core does not encode
-        itself; raises TypeError for one without a stable identity, naming the argument.
+        ``positional`` of them only by position. ``literal``: module and qualified name, for auto
+        keys. ``template``: literals and fields (argument, path); None: auto key. ``identify`` gives
+        (typed injective bytes, identity fingerprint or 0) for an argument of a type that the core
+        does not encode itself; raises TypeError for one without a stable identity, naming the
+        argument.
 
         Raises:
             KeyError: A field names no parameter.

@@ -91,7 +91,6 @@ def plan(
         varargs=varargs,
         varkw=varkw,
         defaults={p.name: p.default for p in parameters if p.default is not p.empty},
-        skip_first=False,
         literal=literal,
         template=fields,
         identify=functools.partial(identify, function=literal),

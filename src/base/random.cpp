@@ -10,10 +10,6 @@
 
 #include "base/forks.h"
 
-#if defined(__APPLE__)
-#include <sys/random.h>
-#endif
-
 namespace smartcache {
 namespace {
 

@@ -109,8 +109,6 @@ void AppendText(std::string& out, std::string_view utf8) {
   }
 }
 
-void AppendQuoted(std::string& out, std::string_view utf8) { AppendEscaped(out, utf8); }
-
 void AppendBytes(std::string& out, std::string_view bytes) {
   out += 'b';
   AppendEscaped(out, bytes);

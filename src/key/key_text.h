@@ -17,8 +17,6 @@ void AppendNone(std::string& out);
 // UTF-8 (lone surrogates encoded as three bytes). Bare if it looks like a name, else quoted and
 // escaped.
 void AppendText(std::string& out, std::string_view utf8);
-// Always quoted.
-void AppendQuoted(std::string& out, std::string_view utf8);
 void AppendBytes(std::string& out, std::string_view bytes);
 
 // Whether `next`, right after the text of some value, could be read as part of that text: what

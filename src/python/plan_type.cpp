@@ -58,8 +58,8 @@ void TakeTemplate(PlanParts& parts, nb::handle pieces) {
 }
 
 void Init(KeyPlan* self, nb::handle parameters, std::size_t positional, nb::handle keyword_only,
-          nb::handle varargs, nb::handle varkw, nb::dict defaults, bool skip_first,
-          std::string literal, nb::handle pieces, nb::object identify) {
+          nb::handle varargs, nb::handle varkw, nb::dict defaults, std::string literal,
+          nb::handle pieces, nb::object identify) {
   PlanParts parts;
   for (const nb::handle name : parameters) parts.names.push_back(Interned(name));
   parts.by_position = parts.names.size();
@@ -75,7 +75,6 @@ void Init(KeyPlan* self, nb::handle parameters, std::size_t positional, nb::hand
   if (parts.varargs) parts.names.push_back(Interned(varargs));
   parts.varkw = !varkw.is_none();
   if (parts.varkw) parts.names.push_back(Interned(varkw));
-  parts.skip_first = skip_first;
   parts.literal = std::move(literal);
   if (pieces.is_none()) {
     parts.literals.emplace_back();
@@ -116,8 +115,7 @@ void AddKeyPlan(nb::module_& module) {
   nb::class_<KeyPlan>(module, "KeyPlan", nb::type_slots(slots))
       .def("__init__", &Init, nb::arg("parameters"), nb::kw_only(), nb::arg("positional"),
            nb::arg("keyword_only"), nb::arg("varargs").none(), nb::arg("varkw").none(),
-           nb::arg("defaults"), nb::arg("skip_first"), nb::arg("literal"),
-           nb::arg("template").none(), nb::arg("identify"))
+           nb::arg("defaults"), nb::arg("literal"), nb::arg("template").none(), nb::arg("identify"))
       .def("key", &Key, nb::arg("args"), nb::arg("kwargs"));
   plan_of = [](PyObject* object) -> const KeyPlan* {
     if (nb::isinstance<KeyPlan>(object) && nb::inst_ready(object))

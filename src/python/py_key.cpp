@@ -71,7 +71,6 @@ KeyPlan::KeyPlan(PlanParts parts) : parts_(std::move(parts)), template_(parts_.l
   char before = '(';
   for (std::size_t i = 0; i < parts_.names.size(); ++i) {
     std::string& label = labels_.emplace_back(1, before);
-    if (parts_.skip_first && i == 0) continue;
     const bool is_varargs = parts_.varargs && i == parts_.parameters;
     const bool is_varkw = parts_.varkw && i + 1 == parts_.names.size();
     if (is_varargs) label += '*';
@@ -174,7 +173,6 @@ Ref KeyPlan::Argument(const Bound& bound, std::size_t index) const {
 bool KeyPlan::RenderAutomatic(const Bound& bound, Renderer& out) const {
   out.out() += parts_.literal;
   for (std::size_t i = 0; i < parts_.names.size(); ++i) {
-    if (parts_.skip_first && i == 0) continue;
     out.out() += labels_[i];
     PyObject* name = parts_.names[i].get();
     if (i < parts_.parameters) {
@@ -184,7 +182,7 @@ bool KeyPlan::RenderAutomatic(const Bound& bound, Renderer& out) const {
       if (!argument || !out.Value(name, argument.get())) return false;
     }
   }
-  if (labels_.empty() || (parts_.skip_first && labels_.size() == 1)) out.out() += '(';
+  if (labels_.empty()) out.out() += '(';
   out.out() += ')';
   return true;
 }

@@ -60,7 +60,6 @@ struct PlanParts {
   bool varargs = false;
   bool varkw = false;
   std::vector<Ref> defaults;  // one for each parameter, none where there is none
-  bool skip_first = false;
   std::string literal;
   bool automatic = true;              // no template
   std::vector<std::string> literals;  // one more than fields

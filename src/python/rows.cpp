@@ -80,14 +80,11 @@ PyObject* ModelState() {
 }
 
 const Names& AttributeNames() {
-  static const Names names = {PyUnicode_InternFromString("_state"),
-                              PyUnicode_InternFromString("fields_cache"),
-                              PyUnicode_InternFromString("db"),
-                              PyUnicode_InternFromString("adding"),
-                              PyUnicode_InternFromString("fetch_mode"),
-                              PyUnicode_InternFromString("peers"),
-                              PyUnicode_InternFromString("_result_cache"),
-                              PyUnicode_InternFromString("__dict__")};
+  static const Names names = {
+      PyUnicode_InternFromString("_state"),       PyUnicode_InternFromString("fields_cache"),
+      PyUnicode_InternFromString("db"),           PyUnicode_InternFromString("adding"),
+      PyUnicode_InternFromString("fetch_mode"),   PyUnicode_InternFromString("peers"),
+      PyUnicode_InternFromString("_result_cache")};
   return names;
 }
 

@@ -41,7 +41,6 @@ struct Names {
   PyObject* fetch_mode;
   PyObject* peers;
   PyObject* result_cache;  // "_result_cache"
-  PyObject* dict;          // "__dict__"
 };
 [[nodiscard]] const Names& AttributeNames();
 

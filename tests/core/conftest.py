@@ -97,7 +97,6 @@ def plan(function: Callable[..., Any], template: Any = None, **changes: Any) -> 
             "varargs": varargs,
             "varkw": varkw,
             "defaults": {**defaults, **(function.__kwdefaults__ or {})},
-            "skip_first": False,
             "literal": f"{function.__module__}.{function.__qualname__}",
             "template": template,
             "identify": identify,

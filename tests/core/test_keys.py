@@ -61,7 +61,6 @@ def test_keywords_that_are_not_interned_are_found() -> None:
         varargs=None,
         varkw=None,
         defaults={},
-        skip_first=False,
         literal="m.f",
         template=None,
         identify=lambda n, v: (b"", 0),
@@ -76,17 +75,6 @@ def test_a_keyword_of_the_name_of_a_positional_only_parameter_goes_to_varkw() ->
     assert key(plan(f), 1, a=2).endswith("f(a=1,**kw={a=2})")
 
 
-def test_skip_first_leaves_the_class_out() -> None:
-    def method(cls, a):
-        pass
-
-    def bare(cls):
-        pass
-
-    assert key(plan(method, skip_first=True), object(), 1).endswith("method(a=1)")
-    assert key(plan(bare, skip_first=True), object()).endswith("bare()")
-
-
 def test_more_parameters_than_fit_inline() -> None:
     names = [f"p{i}" for i in range(40)]
     made = _core.KeyPlan(
@@ -96,7 +84,6 @@ def test_more_parameters_than_fit_inline() -> None:
         varargs=None,
         varkw=None,
         defaults=dict.fromkeys(names, 0),
-        skip_first=False,
         literal="m.f",
         template=["x:", ("p39", [])],
         identify=lambda n, v: (b"", 0),

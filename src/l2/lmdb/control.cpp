@@ -33,13 +33,9 @@ Status Failed(const std::string& path, const char* what) {
 
 // Blocks for all of the file. Where the file system cannot reserve them, zeros are written.
 bool Reserve(int file, std::size_t bytes) {
-#if defined(__APPLE__)
-  return ftruncate(file, static_cast<off_t>(bytes)) == 0;
-#else
   const int result = posix_fallocate(file, 0, static_cast<off_t>(bytes));
   if (result != 0) errno = result;
   return result == 0;
-#endif
 }
 
 bool IsStill(const FileMark& mark, const FileMark& present) {

@@ -26,11 +26,7 @@ constexpr unsigned kFlags = MDB_NOSUBDIR | MDB_NOSYNC | MDB_NOMETASYNC | MDB_NOT
 int ReserveLockFile(const std::string& path) {
   const int file = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (file < 0) return errno == EEXIST ? 0 : errno;
-#if defined(__APPLE__)
-  const int result = ftruncate(file, kLockFileBytes) == 0 ? 0 : errno;
-#else
   const int result = posix_fallocate(file, 0, kLockFileBytes);
-#endif
   close(file);
   if (result != 0) unlink(path.c_str());
   return result;
