@@ -209,7 +209,7 @@ def _without_store(job: Job) -> tuple[Found | None, bool]:
     if transaction.writing():
         # It must see its own writes, and what it computes is not committed yet.
         answer = None if transaction.snapshot() else cache.get_answer(job.key, job.identity)
-        if answer is not None and transaction.dirtied().isdisjoint(tag for tag, _ in answer.tags):
+        if answer is not None and transaction.changed().isdisjoint(tag for tag, _ in answer.tags):
             return _taken(job, answer), False
         return None, False
     if transaction.snapshot():

@@ -193,23 +193,23 @@ class TestWritingTransactions:
             made = read(lambda: Product.objects.create(name="lamp"))
         assert made.computed.forbidden
 
-    def test_it_knows_what_it_dirtied(self, lamp: Product) -> None:
+    def test_it_knows_what_it_changed(self, lamp: Product) -> None:
         desk = Product.objects.create(name="desk")
         of_lamp, of_desk = of(lamp), of(desk)
         with django_transaction.atomic():
             lamp.save()
-            dirty = transaction.dirtied()
-        assert dirty & {tag for tag, _ in of_lamp.computed.tags()}
-        assert not dirty & {tag for tag, _ in of_desk.computed.tags()}
-        assert transaction.dirtied() == set()
+            changed = transaction.changed()
+        assert changed & {tag for tag, _ in of_lamp.computed.tags()}
+        assert not changed & {tag for tag, _ in of_desk.computed.tags()}
+        assert transaction.changed() == set()
 
-    def test_conditions_count_as_dirty_with_the_table(self, lamp: Product) -> None:
+    def test_conditions_count_as_changed_with_the_table(self, lamp: Product) -> None:
         found = read(lambda: Product.objects.filter(stock=0).count())
         lamp.save()  # learns the scheme
         found = read(lambda: Product.objects.filter(stock=77).count())
         with django_transaction.atomic():
             lamp.save()
-            assert transaction.dirtied() & {tag for tag, _ in found.computed.tags()}
+            assert transaction.changed() & {tag for tag, _ in found.computed.tags()}
 
     def test_cached_functions_ask_while_it_is_open(self, lamp: Product) -> None:
         before = _core.contexts()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ATTRIBUTE = "_smartcache_state"
 
 
-class Dirt:
+class Changes:
     """Tags of what a transaction has changed, to bump after COMMIT.
 
     `tables` keeps for each table tag its condition-bulk tag and the version of the table's schemes
@@ -67,8 +67,8 @@ class State:
     __slots__ = (
         "baseline",
         "begun",
+        "changes",
         "default_isolated",
-        "dirt",
         "endings",
         "hint",
         "internal",
@@ -81,8 +81,8 @@ class State:
         """The compiler or write whose SQL comes next."""
         self.internal = False
         """Statements are the package's own."""
-        self.dirt: Dirt | None = None
-        self.baseline: Dirt | None = None
+        self.changes: Changes | None = None
+        self.baseline: Changes | None = None
         """What was bumped inside a test case's transaction: its rollback bumps it again."""
         self.begun = False
         """A BEGIN was sent as SQL, by Django (SQLite) or by hand."""

@@ -18,7 +18,7 @@ from django.db import Error, connections
 
 from djsmartcache import process
 from djsmartcache.orm import catalog, dependencies, schemes, scopes
-from djsmartcache.orm.state import Dirt, internal, state_of
+from djsmartcache.orm.state import Changes, internal, state_of
 from djsmartcache.orm.switches import silent
 
 if TYPE_CHECKING:
@@ -55,17 +55,17 @@ def writing() -> bool:
     return any(True for _ in _writing())
 
 
-def dirtied() -> set[int]:
+def changed() -> set[int]:
     """Give the tags that transactions of this thread have changed: entries with one are not
     read."""
-    return set().union(*(dirt.met() for dirt in _writing()))
+    return set().union(*(changes.met() for changes in _writing()))
 
 
-def _writing() -> Iterable[Dirt]:
+def _writing() -> Iterable[Changes]:
     for connection in connections.all(initialized_only=True):
-        dirt = state_of(connection).dirt
-        if dirt is not None and in_transaction(connection):
-            yield dirt
+        changes = state_of(connection).changes
+        if changes is not None and in_transaction(connection):
+            yield changes
 
 
 def snapshot() -> bool:
@@ -89,7 +89,7 @@ def unfit(connection: BaseDatabaseWrapper) -> str:
         return "an unfinished result holds SQLite's snapshot"
     if not in_transaction(connection):
         return ""
-    if state.dirt is not None:
+    if state.changes is not None:
         return "its transaction had written"
     if connection.vendor == "sqlite" or _isolated(connection):
         return "its transaction's snapshot may be older than the tokens"
@@ -156,11 +156,11 @@ def note(
     if silent():
         return
     state = state_of(connection)
-    if state.dirt is None:
-        state.dirt = Dirt()
-    state.dirt.add(set(tags), tables or {})
+    if state.changes is None:
+        state.changes = Changes()
+    state.changes.add(set(tags), tables or {})
     if in_transaction(connection):
-        state.dirt.count()
+        state.changes.count()
         computation = dependencies.current()
         if computation is not None:
             computation.forbid("its transaction had written")
@@ -206,23 +206,23 @@ def note_anywhere(tags: Iterable[int]) -> None:
 def settle(connection: BaseDatabaseWrapper) -> None:
     """Bump what was written: it is committed, or may be."""
     state = state_of(connection)
-    dirt, state.dirt = state.dirt, None
-    if dirt is None:
+    changes, state.changes = state.changes, None
+    if changes is None:
         return
     if in_testcase(connection):
         if state.baseline is None:
-            state.baseline = Dirt()
-        state.baseline.add(dirt.tags, dirt.tables)
-    bump(dirt.tags, dirt.tables)
-    dirt.end()
+            state.baseline = Changes()
+        state.baseline.add(changes.tags, changes.tables)
+    bump(changes.tags, changes.tables)
+    changes.end()
 
 
 def discard(connection: BaseDatabaseWrapper) -> None:
     """Forget what was written: it was rolled back."""
     state = state_of(connection)
-    dirt, state.dirt = state.dirt, None
-    if dirt is not None:
-        dirt.end()
+    changes, state.changes = state.changes, None
+    if changes is not None:
+        changes.end()
     restore(connection)
     state.baseline = None
 
