@@ -93,7 +93,7 @@ _FORBIDDEN: Final = (
     type(threading.Lock()),
     type(threading.RLock()),
 )
-_FORBIDDEN_WHY: Final = "a connection, a stream or a promise cannot be stored"
+_FORBIDDEN_WHY: Final = "a request, file, lock, generator or raw queryset is of one process"
 
 
 @functools.lru_cache(maxsize=1)
