@@ -348,7 +348,7 @@ class Leading:
         Args:
             value: It stays the caller's; what is stored is a copy.
             extra: Tokens, taken before the computation, that the value depends on besides what it
-            read.
+                read.
             lead: Of another key to store under; the block's own lead goes on.
 
         Raises:

@@ -60,22 +60,19 @@ def smart_cached(function: Any = None, /, **options: Any) -> Any:
     Args:
         function: What to cache; absent, the decorator is returned.
         key: A template of the key over the arguments, `"user:{user_id}:profile"`, or a callable of
-        the
-            arguments that gives the key. Absent: made of the function's name and all arguments.
-        ttl: Seconds to keep a result, varied by SMARTCACHE_JITTER_PCT. None: until what it read
-        changes.
-            0: not at all. Absent: SMARTCACHE_DEFAULT_TTL.
+            the arguments that gives the key. Absent: made of the function's name and all arguments.
+        ttl: Seconds to keep a result, 0 or more, varied by SMARTCACHE_JITTER_PCT. None: until what
+            it read changes. 0: not at all. Absent: SMARTCACHE_DEFAULT_TTL.
         tags: Names for `invalidate_tags`, or a callable of the arguments that gives them.
         depends_on: Models, querysets or instances whose change invalidates the result as well, or a
             callable of the arguments that gives them.
-        stale: Seconds beyond `ttl` in which an old result is served while one caller makes a new
-        one, and
-            when making it raises.
+        stale: Seconds beyond `ttl`, 0 or more, in which an old result is served while one caller
+            makes a new one, and when making it raises.
         lock: Whether other processes wait for the one that computes.
         condition: Called with a result: False keeps it from being stored.
-        vary: What else a result differs by: a callable of the arguments. Of a view, called with the
-        request
-            and declaring what it reads; or `"user"`.
+        vary: What else a result differs by: a callable of the arguments, or several. Of a view it
+            is called with the request, and what it reads of that may differ. `"user"`: a view's
+            responses differ by user.
         cache_none: Whether None is stored.
         cache_errors: Whether a view's 404 and 410 are stored.
 
@@ -367,28 +364,91 @@ class _Cached:
     # --- handles
 
     def key(self, *args: Any, **kwargs: Any) -> str:
-        """The key of a call, as `cache_get` and its kin take it."""
+        """Give the key of a call, as `cache_get` and its kin take it.
+
+        Args:
+            args: The arguments of the call.
+            kwargs: As args.
+
+        Returns:
+            Text; the same for every call that shares the result.
+
+        Raises:
+            TypeError: The function does not take these arguments.
+            UnkeyableArgument: One of them has no stable identity.
+
+        *Cost*: no I/O.
+        """
         key, _ = self._key_of(args, kwargs)
         return keys.Key(key[len(prefixes.prefix()) :].decode("utf-8", "surrogatepass"))
 
     def invalidate(self, *args: Any, **kwargs: Any) -> bool:
-        """Drop the result of a call, at once, and what was made from it; whether there was one."""
+        """Drop the result of a call, and what was made from it, at once.
+
+        Args:
+            args: The arguments of the call.
+            kwargs: As args.
+
+        Returns:
+            Whether there was one; False as well where the store is down, which is told later.
+
+        Raises:
+            TypeError: The function does not take these arguments.
+
+        *Consistency*: no call that begins afterwards gets the dropped result, in any process.
+        *Cost*: one round trip. Blocks.
+        """
         key, _ = self._key_of(args, kwargs)
         return process.delete([key]) > 0
 
     async def ainvalidate(self, *args: Any, **kwargs: Any) -> bool:
+        """Do as `invalidate`, without blocking the event loop."""
         return await process.run(self.invalidate, *args, **kwargs)
 
     def get(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
-        """What is cached for a call, else `default`. Computes nothing."""
+        """Read what is cached for a call. Computes nothing.
+
+        Args:
+            args: The arguments of the call.
+            default: What to return for a miss.
+            kwargs: As args.
+
+        Returns:
+            A private copy of the result. `default` for a miss: none was stored, it has expired or
+            was invalidated, the store is down, or the block is `smartcache_disabled`.
+
+        Raises:
+            TypeError: The function does not take these arguments.
+
+        *Consistency*: as of a call.
+        *Cost*: none in the process' memory, else one round trip, for which it blocks.
+        """
         key, identity = self._key_of(args, kwargs)
         return explicit.read(key, default, identity)
 
     async def aget(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
+        """Do as `get`, without blocking the event loop."""
         return await process.run(self.get, *args, default=default, **kwargs)
 
     def set(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
-        """Store `value` for a call, to depend on the declared tags. False: the store is down."""
+        """Store a value as the result of a call. It depends on the declared tags alone.
+
+        Args:
+            args: The arguments of the call.
+            value: What to store. It stays the caller's: what is stored is a copy.
+            kwargs: As args.
+
+        Returns:
+            Whether it was stored. False: the TTL of the function is 0, the store is down, the value
+            is too large, or the block is `smartcache_disabled`.
+
+        Raises:
+            TypeError: `value` is missing, or the function does not take these arguments.
+            UnstorableValue: The value cannot be encoded.
+
+        *Consistency*: a call in any process that begins afterwards gets it, or what is later.
+        *Cost*: one round trip, one more with tags. Blocks.
+        """
         if value is _MISSING:
             raise TypeError("set(..., value=) needs the value.")
         key, identity = self._key_of(args, kwargs)
@@ -396,26 +456,60 @@ class _Cached:
         return explicit.write(key, value, self.recipe.lifetime(), tags, identity=identity)
 
     async def aset(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
+        """Do as `set`, without blocking the event loop."""
         return await process.run(self.set, *args, value=value, **kwargs)
 
     def refresh(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute and store anew even if what is cached is fresh; gives the new result."""
+        """Compute and store a result anew, even if what is cached is fresh.
+
+        Args:
+            args: The arguments of the call.
+            kwargs: As args.
+
+        Returns:
+            The new result; of a coroutine function, an awaitable of it.
+
+        Raises:
+            Exception: Whatever the function raises. The old result is dropped then.
+
+        *Consistency*: calls that begin meanwhile wait for the new result.
+        *Cost*: one round trip, and that of a miss. Blocks.
+        """
         if self.is_async:
             return self.arefresh(*args, **kwargs)
         self.invalidate(*args, **kwargs)
         return self.callable(*args, **kwargs)
 
     async def arefresh(self, *args: Any, **kwargs: Any) -> Any:
+        """Do as `refresh`, without blocking the event loop."""
         await self.ainvalidate(*args, **kwargs)
         result = self.callable(*args, **kwargs)
         return await cast("Awaitable[Any]", result) if self.is_async else result
 
     def uncached(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function itself: the cache is neither read nor stored to."""
+        """Call the function itself: the cache is neither read nor stored to for this call.
+
+        Args:
+            args: The arguments of the call.
+            kwargs: As args.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            Exception: Whatever the function raises.
+        """
         return self.function(*args, **kwargs)
 
     def stats(self, *_: Any) -> dict[str, int]:
-        """What happened to the calls in this process, approximately; see `Counters`."""
+        """Count what happened to the calls of the function in this process, approximately.
+
+        Returns:
+            Numbers by name: `hits`, `stale_hits`, `misses`, `bypasses` (computed without the
+            cache), `errors`, `stored` and `not_stored`.
+
+        *Cost*: no I/O.
+        """
         counters = self.recipe.counters
         counted = {name: getattr(counters, name) for name in counters.__slots__}
         counted["hits"] += int(getattr(self.callable, "hits", 0))
