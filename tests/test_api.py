@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,21 @@ __all__ = ["store"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
 
 WAIT = 10
+
+
+def test_everything_that_users_call_is_explained() -> None:
+    handles = ("invalidate", "refresh", "key", "get", "set", "uncached", "stats")
+    cached = sc.smart_cached(test_ttl)
+    explained = {name: getattr(sc, name) for name in sc.__all__}
+    explained |= {f"f.{name}": getattr(cached, name) for name in handles}
+    explained |= {f"f.a{name}": getattr(cached, f"a{name}") for name in ("get", "set", "refresh")}
+    for name, what in explained.items():
+        text = inspect.getdoc(what) or ""
+        assert text.partition("\n")[0].endswith((".", ":")), name
+        exception = isinstance(what, type)
+        form_for_tasks = name.removeprefix("f.").startswith("a")
+        if not exception and not form_for_tasks and name != "f.uncached":
+            assert "*Cost*" in text, name
 
 
 def test_values_come_back_as_private_copies() -> None:

@@ -30,7 +30,7 @@ class UnstorableValue(SmartCacheError, TypeError):
 
 
 class LockNotAcquired(SmartCacheError, TimeoutError):
-    """`cache_lock` waited for its whole timeout."""
+    """`cache_lock` was held by another for all of `wait`, or the store cannot be asked."""
 
 
 class LockLost(SmartCacheError, RuntimeError):

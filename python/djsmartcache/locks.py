@@ -1,8 +1,9 @@
 """`cache_lock`: a lock between processes, for blocks of threads and tasks.
 
 Asked for at growing intervals: the store wakes waiters for entries only. A holder may enter again.
-What it protects must bear that a holder loses it, paused for longer than the lease: leaving then
-raises.
+A holder that is paused for longer than the lease loses the lock while it is still in the block, and
+another may enter; it hears of that by LockLost when it leaves. What must not happen twice needs a
+guard of its own, such as a constraint of the database.
 """
 
 from __future__ import annotations

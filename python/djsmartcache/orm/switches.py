@@ -61,12 +61,33 @@ class _Switch:
 
 
 def smartcache_disabled() -> _Switch:
-    """Neither read the cache nor store to it. Writes go on to invalidate."""
+    """Neither read the cache nor store to it: in a `with` block, or as a decorator.
+
+    Cached functions compute, `cache_get` returns its default, `cache_set` returns False. Writes go
+    on to invalidate. Blocks nest; each is for its thread or task, and those that it starts.
+
+    Returns:
+        A context manager and decorator.
+
+    *Cost*: no I/O. While one is open, calls in other threads of the process take the slower way
+    through Python as well.
+    """
     return _Switch(_disabled, _core.Context)
 
 
 def no_invalidation() -> _Switch:
-    """Let writes go unnoticed: what was cached of the rows they change stays until its TTL ends."""
+    """Write without invalidating anything: in a `with` block, or as a decorator.
+
+    Blocks nest; each is for its thread or task, and those that it starts.
+
+    Returns:
+        A context manager and decorator.
+
+    *Consistency*: what is cached of the rows that are written stays as it was, in all processes,
+    until its TTL ends or another write to them invalidates it. For bulk loads of tables that
+    nothing cached depends on, or before `invalidate_model`.
+    *Cost*: no I/O.
+    """
     return _Switch(_silent, lambda: None)
 
 
