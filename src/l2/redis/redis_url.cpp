@@ -14,6 +14,10 @@ constexpr std::string_view kForms =
     "redis+sentinel://host[:port][,host...]/service[/database], "
     "redis+cluster://host[:port][,host...], and the same with valkey";
 
+// A password that is cut at its ? is taken for hosts and options: they are not repeated then.
+constexpr std::string_view kQuestionMark =
+    "a bad host or option, or a ? in a password (write it as %3F)";
+
 Status Bad(std::string_view what) {
   return {Code::kInvalidArgument, "Redis URL: " + std::string(what) + "; " + std::string(kForms)};
 }
@@ -114,6 +118,8 @@ Status ParseQuery(std::string_view query, RedisUrl& url) {
       url.sentinel_user = *std::move(text);
     } else if (url.topology == Topology::kSentinel && name == "sentinel_password") {
       url.sentinel_password = *std::move(text);
+    } else if (pair.find('@') != pair.npos) {
+      return Bad(kQuestionMark);
     } else {
       return Bad("unknown option '" + std::string(name) +
                  "' (db; with sentinel also sentinel_user, sentinel_password)");
@@ -196,6 +202,7 @@ Result<RedisUrl> ParseRedisUrl(std::string_view text) {
     while (!authority.empty()) {
       const auto [one, others] = Cut(authority, ',');
       auto endpoint = ParseEndpoint(one, port);
+      if (!endpoint && query.find('@') != query.npos) return Bad(kQuestionMark);
       if (!endpoint) return Bad("'" + std::string(one) + "' is not host or host:port");
       url.endpoints.push_back(*std::move(endpoint));
       authority = others;

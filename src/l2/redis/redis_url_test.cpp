@@ -33,8 +33,9 @@ TEST(RedisUrl, DecodesCredentialsAndNeverShowsThem) {
   EXPECT_EQ(Parse("redis://:secret@h").user, "");
   EXPECT_EQ(Parse("redis://:secret@h").password, "secret");
   EXPECT_EQ(Parse("redis://:sec@ret@h").password, "sec@ret");
-  for (const char* bad : {"redis://:secret%zz@h", "redis://u:secret@h:x", "redis://u:secret@h/x",
-                          "redis://secret@h"}) {
+  for (const char* bad :
+       {"redis://:secret%zz@h", "redis://u:secret@h:x", "redis://u:secret@h/x", "redis://secret@h",
+        "redis://u:secret?x@h", "redis://u:1?secret@h", "redis://u:1,b:secret?x@h"}) {
     const auto result = ParseRedisUrl(bad);
     ASSERT_FALSE(result.ok()) << bad;
     EXPECT_EQ(result.status().message().find("secret"), std::string::npos)
