@@ -121,8 +121,8 @@ Result<bool> RedisStore::AwaitUnlock(std::string_view key, Duration timeout) {
     const Instant now = clock_.Now();
     if (now >= end) return false;
     // A holder that dies tells nobody. One more millisecond: its lease is rounded down.
-    const bool leased = reply.integer != kNoExpiry;
-    const Duration lease = leased ? milliseconds(reply.integer + 1) : kUntold;
+    const Duration left = ReadTtl(reply);
+    const Duration lease = left == kNever ? kUntold : left + milliseconds(1);
     const Duration sleep = std::min({lease, end - now, listening ? lease : poll});
     if (place.Wait(sleep)) return true;
   }

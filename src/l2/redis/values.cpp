@@ -41,10 +41,10 @@ void AddTtl(Batch& batch, Duration ttl) {
 }
 
 Duration ReadTtl(const valkeyReply& reply) {
-  if (reply.type != VALKEY_REPLY_INTEGER || reply.integer == kNoKey) return Duration(0);
-  if (reply.integer == kNoExpiry || reply.integer > milliseconds::max().count() / 1'000'000) {
-    return kNever;
-  }
+  if (reply.type != VALKEY_REPLY_INTEGER || reply.integer < kNoExpiry) return Duration(0);
+  // Below the largest by more than a millisecond: callers may add one.
+  constexpr auto kMost = std::chrono::floor<milliseconds>(kNever).count();
+  if (reply.integer == kNoExpiry || reply.integer >= kMost) return kNever;
   return milliseconds(reply.integer);
 }
 
