@@ -2,10 +2,10 @@
 // authentication code, where any body is sealed as if by one who holds the secret.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <string>
 
 #include "base/sha256.h"
+#include "expect.h"
 #include "smartcache/entry.h"
 
 namespace {
@@ -22,10 +22,6 @@ std::string Sealed(std::string_view body) {
   hash.Update(body);
   const Sha256Digest digest = FinishHmac(key, hash);
   return magic + std::string(digest.begin(), digest.begin() + 16) + std::string(body);
-}
-
-void Expect(bool condition) {
-  if (!condition) std::abort();
 }
 
 }  // namespace
