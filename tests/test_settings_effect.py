@@ -23,7 +23,7 @@ from tests.children import Child
 from tests.servers import RedisServer
 from tests.stores import store
 from tests.testapp.models import Product
-from tests.waiting import until
+from tests.waiting import LIMIT, until
 
 __all__ = ["store"]
 
@@ -150,13 +150,13 @@ def test_changes_are_told_on_the_channel_and_on_no_other(
     settings.SMARTCACHE_PUBSUB_CHANNEL = "of:this:test"
     with redis_server.client() as client, client.pubsub() as heard:
         heard.psubscribe("*")
-        assert heard.get_message(timeout=SLACK)["type"] == "psubscribe"
+        assert heard.get_message(timeout=LIMIT)["type"] == "psubscribe"
         for change in (
             lambda: cache_set("k", 1),
             lambda: Product.objects.create(name="lamp"),
         ):
             change()
-            message = heard.get_message(timeout=SLACK)
+            message = heard.get_message(timeout=LIMIT)
             assert message, "nothing was told"
             assert (message["type"], message["channel"]) == ("pmessage", b"of:this:test")
             while more := heard.get_message(timeout=0.01):
