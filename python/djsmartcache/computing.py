@@ -121,10 +121,10 @@ def look(job: Job, answer: _core.Answer | None = None) -> Found | _core.Answer |
 
     Args:
         job: The call.
-        answer: What the store said, if the core has asked it.
+        answer: What the store said, if the core has asked it. It has not waited for others.
     """
     found: Found | None = None
-    if answer is None:
+    if answer is None or answer.kind == _core.WAIT:
         found, ask = _without_store(job)
         answer = _find(job, caller(), wait=not _on_loop()) if ask else None
     if answer is not None:

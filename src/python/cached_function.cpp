@@ -123,6 +123,7 @@ PyObject* CallStore(Object* function, const Call& call, std::string_view key,
   options.owner = static_cast<std::uint64_t>(PyThread_get_thread_ident()) << 1;
   options.lock = function->lock;
   options.stale = function->stale;
+  options.wait = false;  // `slow` knows whether this thread may
   bool hit = false;
   const Ref answer = Ref::Steal(FindForCall(key, options, hit));
   if (!answer) return nullptr;
