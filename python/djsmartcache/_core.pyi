@@ -136,9 +136,9 @@ class Lead:
         """Store the value and wake the waiters. The caller keeps ``value``: what is stored is a
         copy.
 
-        ``encoded``: what `encode` gave for it, where that had to come first. ``ttl`` None: no
-        expiry. False when it was not stored (the key was invalidated meanwhile, too large, the
-        store is down); the waiters then compute for themselves.
+        ``encoded``: what `encode` gave for it, where that had to come first. ``ttl`` None: as long
+        as its tokens live. False when it was not stored (the key was invalidated meanwhile, too
+        large, the store is down); the waiters then compute for themselves.
 
         Raises:
             What ``dumps`` raises for a value that cannot be stored; the lead is then abandoned.

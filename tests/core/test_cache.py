@@ -20,6 +20,7 @@ from tests.waiting import until
 
 TAG = _core.tag("t", "scope")
 OTHER = _core.tag("t", "other")
+TOKEN_LIFE = 7 * 24 * 3600  # seconds; at least
 
 
 def lead_of(cache: _core.Cache, key: bytes = b"k", **options: Any) -> _core.Lead:
@@ -62,7 +63,7 @@ def test_hits_from_the_store_carry_the_same_evidence(storeless: _core.Cache) -> 
     assert {tag for tag, _ in answer.tags} == {TAG, _core.key_tag(b"k")}
     assert 50 < answer.remaining <= 60
     assert storeless.peek(b"k") is _core.MISS
-    fill(storeless, [1], b"for ever")
+    storeless.put(b"for ever", [1], ttl=None)
     assert storeless.find(b"for ever").remaining is None
 
 
@@ -187,9 +188,14 @@ def test_a_ttl_of_nothing_is_not_stored(cache: _core.Cache, ttl: float) -> None:
 
 
 @pytest.mark.parametrize("ttl", [None, 1e300, math.inf])
-def test_very_long_is_for_ever(cache: _core.Cache, ttl: float | None) -> None:
-    assert fill(cache, 1, ttl=ttl)
+def test_very_long_is_for_ever_or_as_long_as_tokens_live(
+    cache: _core.Cache, ttl: float | None
+) -> None:
+    assert cache.put(b"k", 1, ttl=ttl)
     assert cache.ttl(b"k") is None
+    cache.delete([b"k"])
+    assert fill(cache, 1, ttl=ttl)
+    assert cache.ttl(b"k") == pytest.approx(2 * TOKEN_LIFE, rel=0.01)
 
 
 def test_not_local_is_not_kept_in_l1(cache: _core.Cache) -> None:
