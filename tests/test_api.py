@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import inspect
 import threading
 from collections.abc import Callable
@@ -150,6 +151,18 @@ def test_invalidating_an_object_drops_what_may_have_found_it_by_a_condition() ->
         Product.objects.filter(pk=lamp.pk).update(stock=2)
     sc.invalidate_obj(Product.objects.get(pk=lamp.pk))
     assert sc.cache_get_or_set("in stock", count) == 0
+
+
+def test_an_enum_and_its_text_are_one_tag() -> None:
+    class Name(str, enum.Enum):
+        USERS = "users"
+
+    sc.cache_set("by text", 1, tags=["users"])
+    sc.cache_set("by enum", 1, tags=[Name.USERS])
+    sc.invalidate_tags(Name.USERS)
+    assert sc.cache_get("by text") is None
+    sc.invalidate_tags("users")
+    assert sc.cache_get("by enum") is None
 
 
 def test_invalidation_in_a_transaction_waits_for_its_commit() -> None:

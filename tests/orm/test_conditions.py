@@ -4,6 +4,8 @@ others."""
 from __future__ import annotations
 
 import datetime
+import decimal
+import enum
 import threading
 from collections.abc import Callable
 from decimal import Decimal
@@ -231,11 +233,39 @@ class Statements:
         return execute(sql, params, many, context)
 
 
+class Letter(str, enum.Enum):
+    A = "a"
+
+
+class Shouted(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.upper()
+
+
+class Number(enum.IntEnum):
+    FIVE = 5
+
+    def __str__(self) -> str:
+        return "five"
+
+
+class NewYear(datetime.date):
+    def __str__(self) -> str:
+        return f"{self.year}-01-01"
+
+
 VALUES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     # What is looked for, a row that has it, a row that has it not.
     "integer": ({"stock": "5"}, {"stock": 5}, {"stock": 6}),
     "boolean": ({"listed": 1}, {"listed": True}, {"listed": False}),
     "text": ({"name": "a"}, {"name": "a"}, {"name": "A"}),
+    "an enum of text": ({"name": Letter.A}, {"name": "a"}, {"name": "Letter.A"}),
+    "a list of enums": ({"name__in": [Letter.A]}, {"name": "a"}, {"name": "Letter.A"}),
+    "a row of enums": ({"name": "a"}, {"name": Letter.A}, {"name": "Letter.A"}),
+    "text that prints otherwise": ({"name": Shouted("a")}, {"name": "a"}, {"name": "A"}),
+    "an enum of numbers": ({"stock": Number.FIVE}, {"stock": 5}, {"stock": 6}),
     "text with blanks": ({"name": "a"}, {"name": "a"}, {"name": "a "}),
     "empty text": ({"name": ""}, {"name": ""}, {"name": "~"}),
     "date": (
@@ -267,12 +297,40 @@ def test_values_are_compared_as_the_database_does(kind: str) -> None:
     assert not entry.fresh
 
 
-def test_decimals_of_any_scale() -> None:
-    entry = read(lambda: Product.objects.filter(price=Decimal("1.5")).count())
-    Product.objects.create(name="teacher")
-    entry = read(lambda: Product.objects.filter(price=Decimal("1.5")).count())
-    Product.objects.create(name="a", price="1.50")
+DECIMALS = {
+    "scale": (lambda: Decimal("1.5"), "1.50"),
+    "zero below": (lambda: Decimal("-0"), "0"),
+    "hundreds": (lambda: Decimal("1E+2"), "100"),
+    "less precise callers": (lambda: Decimal("1234.56"), "1234.56"),
+}
+
+
+@pytest.mark.parametrize("kind", DECIMALS)
+def test_decimals_are_compared_as_numbers(kind: str) -> None:
+    wanted, stored = DECIMALS[kind]
+
+    def count() -> int:
+        with decimal.localcontext() as context:
+            context.prec = 3
+            context.capitals = 0
+            return Product.objects.filter(price=wanted()).count()
+
+    entry = read(count)
+    Product.objects.create(name="teacher", price=7)
+    entry = read(count)
+    Product.objects.create(name="a", price=stored)
     assert not entry.fresh
+
+
+def test_a_date_that_prints_otherwise_is_found_as_the_database_finds_it() -> None:
+    def count() -> int:
+        return Product.objects.filter(since=NewYear(2026, 3, 4)).count()
+
+    entry = read(count)
+    for since in (datetime.date(2026, 3, 4), datetime.date(2026, 1, 1)):
+        entry = read(count)
+        Product.objects.create(name="x", since=since)
+        assert read(count).value == entry.value or not entry.fresh
 
 
 def test_relations_by_key() -> None:

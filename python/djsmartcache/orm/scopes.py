@@ -41,7 +41,8 @@ def _real_path(name: str) -> str:
 
 def user_tag(name: str) -> int:
     """Give the tag of a name that the user chose."""
-    return _core.tag("u", f"{namespace()}\0{name}")
+    # As it is spelled, not as a subclass prints it: an Enum and its text are one name.
+    return _core.tag("u", f"{namespace()}\0{str.__str__(name)}")
 
 
 class TableTags:

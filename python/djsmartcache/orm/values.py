@@ -7,8 +7,11 @@ MySQL's does not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -55,20 +58,54 @@ def canonical(
         return NULL if comparable(field, connection) else None
     try:
         if kind in _INTEGERS:
-            return str(int(value))
+            return int.__repr__(int(value))
         if kind is models.BooleanField:
             # SQLite keeps any number, and a bare column in WHERE matches all but 0.
-            return str(bool(value) if isinstance(value, int) else field.to_python(value))
+            return repr(bool(value) if isinstance(value, int) else field.to_python(value))
         if kind in _TEXTS:
-            return f"={value}" if _compares_bytes(field, connection) else None
-        if kind in (models.UUIDField, models.DateField):
-            return str(field.to_python(value))
+            return f"={plain_text(value)}" if _compares_bytes(field, connection) else None
+        if kind is models.UUIDField:
+            return _as_itself(field.to_python(value), UUID, UUID.hex.fget)  # type: ignore[attr-defined]
+        if kind is models.DateField:
+            return _as_itself(field.to_python(value), date, date.isoformat)
         if kind is models.DecimalField and connection.vendor == "postgresql":
-            number = Decimal(field.to_python(value))
-            return str(number.normalize()) if number.is_finite() else None
+            return _as_itself(field.to_python(value), Decimal, _number)
     except (TypeError, ValueError, ArithmeticError, ValidationError):
         return None
     return None
+
+
+def plain_text(value: Any) -> str:
+    """Give the characters that the database is sent: a subclass, as a str Enum is, may print
+    others."""
+    return str.__str__(value) if isinstance(value, str) else str(value)
+
+
+Kind = TypeVar("Kind")
+
+
+def _as_itself(value: Any, kind: type[Kind], render: Callable[[Kind], str | None]) -> str | None:
+    """Render what drivers send by way of ``str()`` or of a method; none where a subclass has its
+    own."""
+    own = type(value)
+    changed = any(
+        getattr(own, name) is not getattr(kind, name) for name in _PRINTING & vars(kind).keys()
+    )
+    return None if changed else render(value)
+
+
+_PRINTING = frozenset(["__format__", "__str__", "hex", "isoformat"])
+
+
+def _number(value: Decimal) -> str | None:
+    """Render a number by its digits: any operation would obey the caller's decimal context."""
+    _, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int):
+        return None
+    shown = "".join(map(str, digits)).lstrip("0")
+    kept = shown.rstrip("0")
+    # Zero has no sign and no scale in SQL.
+    return f"{'-' * (value < 0)}{kept}e{exponent + len(shown) - len(kept)}" if kept else "0"
 
 
 def comparable(field: models.Field[Any, Any], connection: BaseDatabaseWrapper) -> bool:
