@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import gc
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DataError, connection
 from django.db import transaction as django_transaction
 from django.db.models.signals import post_save
 from django.test import TestCase
 
-from djsmartcache import _core, smart_cached
+from djsmartcache import _core, cache_get, cache_set, invalidate_tags, smart_cached
 from djsmartcache.orm import transaction
 from djsmartcache.orm.state import state_of
 from djsmartcache.orm.switches import no_invalidation, smartcache_disabled
@@ -214,6 +218,7 @@ class TestWritingTransactions:
     def test_cached_functions_ask_while_it_is_open(self, lamp: Product) -> None:
         before = _core.contexts()
         with django_transaction.atomic():
+            transaction.snapshot()
             assert _core.contexts() == before
             lamp.save()
             assert _core.contexts() == before + 1
@@ -294,6 +299,105 @@ class TestSnapshots:
         del rows
         gc.collect()
         assert of(lamp).fresh
+
+    def test_it_is_asked_before_memory_answers(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite's transactions may read the cache")
+        stock = smart_cached(key="stock")(lambda: Product.objects.get(pk=lamp.pk).stock)
+        assert stock() == 0
+        with django_transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                cursor.execute("SELECT 1")
+            other_thread(lambda: Product.objects.filter(pk=lamp.pk).update(stock=9))
+            assert other_thread(stock) == 9
+            assert stock() == 0
+        assert stock() == 9
+
+
+def other_thread(function: Callable[[], Any]) -> Any:
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(function())
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+class TestCoroutines:
+    """Those that a transaction calls run in another thread, and are inside of it all the same."""
+
+    @pytest.fixture
+    def stock(self, lamp: Product) -> Callable[[], Any]:
+        async def stock() -> int:
+            return (await Product.objects.aget(pk=lamp.pk)).stock
+
+        cached: Callable[[], Any] = smart_cached(key="stock")(stock)
+        assert async_to_sync(cached)() == 0
+        return cached
+
+    def test_a_cached_one_sees_what_was_written(self, lamp: Product, stock: Any) -> None:
+        with django_transaction.atomic():
+            assert async_to_sync(stock)() == 0
+            Product.objects.filter(pk=lamp.pk).update(stock=7)
+            assert async_to_sync(stock)() == 7
+            assert other_thread(async_to_sync(stock)) == 0
+        assert async_to_sync(stock)() == 7
+
+    def test_a_cached_function_called_in_one_is_not_answered_from_memory(
+        self, lamp: Product, stock: Any
+    ) -> None:
+        def plain() -> int:
+            return Product.objects.get(pk=lamp.pk).stock
+
+        cached = smart_cached(key="plain")(plain)
+        assert cached() == 0
+
+        async def call() -> Any:
+            return cached()
+
+        assert async_to_sync(call)() == 0
+        with django_transaction.atomic():
+            Product.objects.filter(pk=lamp.pk).update(stock=7)
+            with pytest.raises(SynchronousOnlyOperation):
+                async_to_sync(call)()
+
+    def test_a_snapshot_is_one_there_as_well(self, stock: Any) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has one level")
+
+        async def call() -> bool:
+            return transaction.snapshot()
+
+        with django_transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            assert async_to_sync(call)()
+        assert not async_to_sync(call)()
+
+    def test_tags_invalidated_in_one_wait_for_the_commit(self, shop: None) -> None:
+        async def call() -> None:
+            invalidate_tags("a")
+
+        def invalidate() -> None:
+            with django_transaction.atomic():
+                async_to_sync(call)()
+                assert other_thread(lambda: cache_get("tagged")) == 1
+
+        cache_set("tagged", 1, tags=["a"])
+        contextvars.Context().run(invalidate)
+        assert cache_get("tagged") is None
+
+    def test_a_thread_of_another_transaction_is_not_inside(self, lamp: Product, stock: Any) -> None:
+        with django_transaction.atomic():
+            lamp.save()
+            assert not other_thread(transaction.writing)
 
 
 class TestInsideOfTests:

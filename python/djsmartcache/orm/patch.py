@@ -144,6 +144,7 @@ def _after(
         transaction.note_tables(connection, touched)
     if statement.isolation:
         state.isolated = statement.isolation
+        transaction.recount(connection)
     if statement.control == "begin":
         state.begun = True
     elif statement.control == "commit":
@@ -228,6 +229,8 @@ def _switching(original: Original) -> Original:
         if autocommit:
             # Drivers commit what is open when autocommit is switched on.
             transaction.settle(self)
+        else:
+            transaction.recount(self)
 
     return set_autocommit
 
@@ -240,7 +243,9 @@ def _leaving(original: Original) -> Original:
         finally:
             # In a test the outermost block of the code under test commits nothing that would be
             # seen.
-            if connection.in_atomic_block and not transaction.in_transaction(connection):
+            if not connection.in_atomic_block:
+                transaction.recount(connection)
+            elif not transaction.in_transaction(connection):
                 transaction.settle(connection)
 
     return __exit__

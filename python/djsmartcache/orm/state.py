@@ -27,23 +27,11 @@ class Changes:
     that the images were taken for; 0 where there were none.
     """
 
-    __slots__ = ("_context", "tables", "tags")
+    __slots__ = ("tables", "tags")
 
     def __init__(self) -> None:
         self.tags: set[int] = set()
         self.tables: dict[int, tuple[int, int]] = {}
-        self._context: _core.Context | None = None
-
-    def count(self) -> None:
-        """Send cached functions through their slow path while this lives: it is a transaction's."""
-        if self._context is None:
-            # A thread may end inside of a transaction: its connection takes this along.
-            self._context = _core.Context()
-
-    def end(self) -> None:
-        """The transaction is over."""
-        if self._context is not None:
-            self._context.end()
 
     def add(self, tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
         """Add a write. Images taken for two versions of a table's schemes count as none."""
@@ -65,6 +53,7 @@ class State:
     """The state of one connection."""
 
     __slots__ = (
+        "_context",
         "baseline",
         "begun",
         "changes",
@@ -96,6 +85,17 @@ class State:
         """SQLite, autocommit: cursors whose writes are committed once their results are read."""
         self.open_reads: weakref.WeakSet[Any] = weakref.WeakSet()
         """SQLite: results not yet read to the end; while one is, later reads share its snapshot."""
+        self._context: _core.Context | None = None
+
+    def count(self, *, matters: bool) -> None:
+        """Send cached functions through their slow path while an open transaction matters to
+        them."""
+        if matters and self._context is None:
+            # A thread may end inside of a transaction: its connection takes this along.
+            self._context = _core.Context()
+        elif not matters and self._context is not None:
+            self._context.end()
+            self._context = None
 
 
 def state_of(connection: BaseDatabaseWrapper) -> State:

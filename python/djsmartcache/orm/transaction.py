@@ -11,7 +11,10 @@ Bumping never raises: the user's data is written, whatever the store says.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+import threading
+import weakref
+from collections.abc import Collection, Iterable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections
@@ -49,35 +52,56 @@ def _is_testcase(block: Any) -> bool:
 
 # --- what a transaction means for the cache
 
+Transactions = tuple["weakref.ref[BaseDatabaseWrapper]", ...]
+_around: ContextVar[Transactions] = ContextVar("smartcache_transactions", default=())
+"""Connections whose transactions a thread or task runs inside of.
+
+A coroutine that is called inside of a transaction runs in another thread than the one that has the
+connection, but with a copy of its context.
+"""
+
+
+def recount(connection: BaseDatabaseWrapper) -> None:
+    """Let cached functions ask, in whatever thread, while a transaction matters to them: it has
+    written, or may see one snapshot. Call it whenever that may have changed."""
+    state = state_of(connection)
+    inside = connection.in_atomic_block or in_transaction(connection)
+    isolated = inside and connection.vendor != "sqlite" and _may_be_isolated(connection)
+    state.count(matters=isolated or (inside and state.changes is not None))
+    if inside and all(ref() is not connection for ref in _around.get()):
+        alive = [ref for ref in _around.get() if ref() is not None]
+        _around.set((*alive, weakref.ref(connection)))
+
+
+def _open() -> Iterator[BaseDatabaseWrapper]:
+    """Give the connections of the transactions that this thread or task is inside of."""
+    own = connections.all(initialized_only=True)
+    around = [found for ref in _around.get() if (found := ref()) is not None]
+    for connection in dict.fromkeys((*own, *around)):
+        if in_transaction(connection):
+            yield connection
+
 
 def writing() -> bool:
-    """Whether a transaction of this thread has written: nothing computed in it is stored (I9)."""
-    return any(True for _ in _writing())
+    """Whether a transaction around this call has written: nothing computed in it is stored
+    (I9)."""
+    return any(state_of(connection).changes is not None for connection in _open())
 
 
 def changed() -> set[int]:
-    """Give the tags that transactions of this thread have changed: entries with one are not
+    """Give the tags that transactions around this call have changed: entries with one are not
     read."""
-    return set().union(*(changes.met() for changes in _writing()))
-
-
-def _writing() -> Iterable[Changes]:
-    for connection in connections.all(initialized_only=True):
-        changes = state_of(connection).changes
-        if changes is not None and in_transaction(connection):
-            yield changes
+    changed = [state_of(connection).changes for connection in _open()]
+    return set().union(*(changes.met() for changes in changed if changes is not None))
 
 
 def snapshot() -> bool:
-    """Whether a transaction of this thread sees one snapshot, older perhaps than the tokens.
+    """Whether a transaction around this call sees one snapshot, older perhaps than the tokens.
 
     Then the cache is neither read nor stored to. SQLite does not count here: what is computed
     inside of its transactions is not stored, but entries may be read.
     """
-    return any(
-        connection.vendor != "sqlite" and in_transaction(connection) and _isolated(connection)
-        for connection in connections.all(initialized_only=True)
-    )
+    return any(connection.vendor != "sqlite" and _isolated(connection) for connection in _open())
 
 
 def unfit(connection: BaseDatabaseWrapper) -> str:
@@ -110,22 +134,36 @@ def _isolated(connection: BaseDatabaseWrapper) -> bool:
     """Whether a transaction keeps one snapshot, by settings, by hand, or by the server's
     default."""
     state = state_of(connection)
+    if not _may_be_isolated(connection):
+        return False
+    asked = connection.vendor == "postgresql" and not state.isolated and not _configured(connection)
+    if not asked or state.default_isolated is not None:
+        return True
+    if connection._thread_ident != threading.get_ident():  # type: ignore[attr-defined]
+        return True  # only the thread that has the connection may ask
+    try:
+        with internal(connection), connection.cursor() as cursor:
+            cursor.execute("SHOW default_transaction_isolation")
+            state.default_isolated = cursor.fetchone()[0].upper() in _SNAPSHOT_LEVELS
+    except Error:
+        return True  # an aborted transaction answers nothing: asked again in the next one
+    recount(connection)
+    return state.default_isolated
+
+
+def _may_be_isolated(connection: BaseDatabaseWrapper) -> bool:
+    """As `_isolated`, as far as it is known without asking the server."""
+    state = state_of(connection)
     if state.isolated:
         return True
-    configured = "isolation_level" in connection.settings_dict.get("OPTIONS", {})
-    if configured or connection.vendor == "mysql":
+    if _configured(connection) or connection.vendor == "mysql":
         level = _configured_level(connection)
         return level in _SNAPSHOT_LEVELS or not level
-    if connection.vendor != "postgresql":
-        return True
-    if state.default_isolated is None:
-        try:
-            with internal(connection), connection.cursor() as cursor:
-                cursor.execute("SHOW default_transaction_isolation")
-                state.default_isolated = cursor.fetchone()[0].upper() in _SNAPSHOT_LEVELS
-        except Error:
-            return True  # an aborted transaction answers nothing: asked again in the next one
-    return state.default_isolated
+    return connection.vendor != "postgresql" or state.default_isolated is not False
+
+
+def _configured(connection: BaseDatabaseWrapper) -> bool:
+    return "isolation_level" in connection.settings_dict.get("OPTIONS", {})
 
 
 def standby(connection: BaseDatabaseWrapper) -> bool:
@@ -160,7 +198,7 @@ def note(
         state.changes = Changes()
     state.changes.add(set(tags), tables or {})
     if in_transaction(connection):
-        state.changes.count()
+        recount(connection)
         computation = dependencies.current()
         if computation is not None:
             computation.forbid("its transaction had written")
@@ -189,11 +227,12 @@ def note_everything(connection: BaseDatabaseWrapper) -> None:
 
 
 def note_anywhere(tags: Iterable[int]) -> None:
-    """Note tags that belong to no table: with every transaction open in this thread, or at once."""
+    """Note tags that belong to no table: with every transaction around this call, or at
+    once."""
     tags = list(tags)
     if silent() or not tags:
         return
-    open_ones = [each for each in connections.all(initialized_only=True) if in_transaction(each)]
+    open_ones = list(_open())
     for connection in open_ones:
         note(connection, tags)
     if not open_ones:
@@ -208,21 +247,21 @@ def settle(connection: BaseDatabaseWrapper) -> None:
     state = state_of(connection)
     changes, state.changes = state.changes, None
     if changes is None:
+        recount(connection)
         return
     if in_testcase(connection):
         if state.baseline is None:
             state.baseline = Changes()
         state.baseline.add(changes.tags, changes.tables)
     bump(changes.tags, changes.tables)
-    changes.end()
+    recount(connection)
 
 
 def discard(connection: BaseDatabaseWrapper) -> None:
     """Forget what was written: it was rolled back."""
     state = state_of(connection)
-    changes, state.changes = state.changes, None
-    if changes is not None:
-        changes.end()
+    state.changes = None
+    recount(connection)
     restore(connection)
     state.baseline = None
 
@@ -240,6 +279,7 @@ def ended(connection: BaseDatabaseWrapper) -> None:
     state.begun = False
     if state.isolated == "transaction":
         state.isolated = ""
+    recount(connection)
 
 
 def bump(tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
