@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import DataError, connection
+from django.db import DatabaseError, DataError, connection
 from django.db import transaction as django_transaction
 from django.db.models.signals import post_save
 from django.test import TestCase
@@ -122,6 +122,65 @@ class TestCommit:
             cursor.execute("COMMIT")
         assert not found.fresh
         assert not transaction.writing()
+
+    @pytest.mark.parametrize("end", ["ABORT", "ROLLBACK", "COMMIT", "END"])
+    def test_after_a_transaction_as_sql_writes_are_bumped_at_once(
+        self, lamp: Product, end: str
+    ) -> None:
+        if end == "ABORT" and connection.vendor != "postgresql":
+            pytest.skip("PostgreSQL's word")
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT 1")
+            found = of(lamp)
+            cursor.execute(end)
+        assert connection.vendor == "sqlite" or found.fresh
+        found = of(lamp)
+        lamp.save()
+        assert not found.fresh
+
+    def test_a_chained_transaction_is_the_next_one(self, lamp: Product) -> None:
+        if connection.vendor == "sqlite":
+            pytest.skip("it has no chains")
+        found = of(lamp)
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            Product.objects.filter(pk=lamp.pk).update(stock=3)
+            cursor.execute("COMMIT AND CHAIN")
+            assert not found.fresh
+            found = other_thread(lambda: of(lamp))
+            cursor.execute("UPDATE testapp_product SET stock = 4")
+            assert found.fresh
+            cursor.execute("COMMIT")
+        assert not found.fresh
+
+    def test_a_savepoint_as_sql_begins_a_transaction_in_sqlite(self, lamp: Product) -> None:
+        if connection.vendor != "sqlite":
+            pytest.skip("others refuse it")
+        with connection.cursor() as cursor:
+            cursor.execute("SAVEPOINT s")
+            cursor.execute("UPDATE testapp_product SET stock = 5")
+            found = other_thread(lambda: of(lamp))
+            cursor.execute("RELEASE s")
+        assert not found.fresh
+
+    def test_one_call_that_begins_and_writes(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("its driver takes several statements")
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN; UPDATE testapp_product SET stock = 5")
+            found = other_thread(lambda: of(lamp))
+            cursor.execute("COMMIT")
+        assert not found.fresh
+
+    def test_a_prepared_transaction_is_bumped_when_it_is_committed(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("PostgreSQL's form of two phases")
+        found = of(lamp)
+        # Another connection wrote in it, which nothing is known of here.
+        with connection.cursor() as cursor, contextlib.suppress(DatabaseError):
+            cursor.execute("COMMIT PREPARED 'x'")
+        assert not found.fresh
 
     def test_a_refused_commit_drops_nothing(self, lamp: Product) -> None:
         found = of(lamp)

@@ -99,13 +99,11 @@ def _statement(
 
 
 def _by_hand(sql: str, send: Original, connection: BaseDatabaseWrapper, cursor: Any) -> Any:
-    if connection.vendor != "sqlite":
-        return _noticed(sql, send, connection)
-    # What the cursor held before is given up now, and what it gets may be read to the end or not.
     open_reads = state_of(connection).open_reads
+    # What the cursor held before is given up now, and what it gets may be read to the end or not.
     open_reads.discard(cursor)
     result = _noticed(sql, send, connection)
-    if cursor.description is not None:
+    if connection.vendor == "sqlite" and cursor.description is not None:
         open_reads.add(cursor)
         touched = _written(sql, connection)
         if touched and not transaction.in_transaction(connection):
@@ -123,7 +121,10 @@ def _written(sql: str, connection: BaseDatabaseWrapper) -> frozenset[str]:
 def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:
     computation = dependencies.current()
     if computation is None and tables.harmless(sql):
-        return send()
+        try:
+            return send()
+        finally:
+            transaction.follow(connection, control="")
     statement = tables.of_raw(sql, connection.vendor)
     only_writes = bool(statement.writes or statement.everything) and not statement.reads
     if computation is not None and not (statement.control or only_writes):
@@ -145,12 +146,12 @@ def _after(
     if statement.isolation:
         state.isolated = statement.isolation
         transaction.recount(connection)
-    if statement.control == "begin":
-        state.begun = True
-    elif statement.control == "commit":
-        transaction.settle(connection)
-        transaction.ended(connection)
-    elif statement.control == "ddl":
+    before = state.begun
+    transaction.follow(connection, control=statement.control)
+    if touched and state.begun and (not before or statement.control):
+        # One call may have committed, begun a transaction and written in it.
+        transaction.note_tables(connection, touched)
+    if statement.control == "ddl":
         catalog.forget(connection)
         if not connection.features.can_rollback_ddl:
             transaction.settle(connection)
@@ -228,6 +229,7 @@ def _switching(original: Original) -> Original:
         original(self, autocommit, *args, **kwargs)
         if autocommit:
             # Drivers commit what is open when autocommit is switched on.
+            transaction.ended(self)
             transaction.settle(self)
         else:
             transaction.recount(self)
@@ -319,6 +321,7 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
             return call(*args, **kwargs)
         finally:
             transaction.note_tables(cursor.db, touched)
+            transaction.follow(cursor.db, control="")
 
     return run
 

@@ -117,7 +117,7 @@ _PARSED = frozenset(
     ["SELECT", "WITH", "VALUES", "TABLE", "(", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"]
 )
 _DDL = frozenset(["CREATE", "ALTER", "DROP", "RENAME", "COMMENT", "TRUNCATE", "REINDEX", "CLUSTER"])
-_COMMITS = frozenset(["COMMIT", "END", "ROLLBACK"])
+_COMMITS = frozenset(["COMMIT", "END", "ROLLBACK", "ABORT"])
 _SILENT = frozenset(
     [
         "SAVEPOINT",
@@ -267,6 +267,8 @@ def _one(bare: str, sql: str, vendor: str) -> Statement:
         return _ddl(first, bare)
     if first == "ROLLBACK" and re.search(r"\bTO\b", bare, re.IGNORECASE):
         return Statement()
+    if re.match(r"COMMIT\s+PREPARED\b", bare, re.IGNORECASE):
+        return Statement(everything=True, opaque="transaction control")
     if first in _COMMITS:
         return Statement(opaque="transaction control", control="commit")
     if first in ("BEGIN", "START"):

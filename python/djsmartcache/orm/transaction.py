@@ -242,6 +242,41 @@ def note_anywhere(tags: Iterable[int]) -> None:
 # --- ends of transactions, called by `patch`
 
 
+def follow(connection: BaseDatabaseWrapper, *, control: str) -> None:
+    """Learn from the driver whether a transaction is open, after SQL that Django did not make.
+
+    What the SQL wrote is noted before: it may have ended a transaction and begun another.
+
+    Args:
+        control: What the text says, "begin" or "commit": all there is to know of other drivers.
+    """
+    state = state_of(connection)
+    told = _driver_in_transaction(connection)
+    if told is None:
+        told = control == "begin" or (state.begun and control != "commit")
+    over = control == "commit" or (state.begun and not told)
+    state.begun = told
+    if over:
+        settle(connection)
+        ended(connection)
+        state.begun = told
+    if over or told:
+        recount(connection)
+
+
+def _driver_in_transaction(connection: BaseDatabaseWrapper) -> bool | None:
+    """Whether the driver says that a transaction is open; None: it does not tell."""
+    driver = connection.connection
+    if driver is None:
+        return False
+    if connection.vendor == "sqlite":
+        return bool(driver.in_transaction)
+    status = getattr(getattr(driver, "info", None), "transaction_status", None)
+    # libpq's numbers, in psycopg 3 and 2: idle, active (nobody knows), in a transaction, in a
+    # failed one, unknown (the connection is lost).
+    return None if status is None else {0: False, 2: True, 3: True, 4: False}.get(int(status))
+
+
 def settle(connection: BaseDatabaseWrapper) -> None:
     """Bump what was written: it is committed, or may be."""
     state = state_of(connection)
