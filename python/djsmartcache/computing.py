@@ -150,6 +150,8 @@ async def alook(job: Job) -> Found | _core.Answer | None:
         if answer.kind != _core.WAIT:
             found = _taken(job, answer)
             break
+        if transaction.holds_locks():
+            break
         before = _unshared.now()
         if not await _ended(answer) or _unshared.since(job.key, before):
             break
@@ -242,15 +244,21 @@ def _unlinked(job: Job, answer: _core.Answer) -> bool:
 
 def _ask(job: Job, owner: int, *, wait: bool) -> _core.Answer:
     recipe = job.recipe
+    free = not transaction.holds_locks()
     return process.cache().find(
         job.key,
         identity=job.identity,
         owner=owner,
-        lock=recipe.lock,
-        wait=wait,
-        nested=bool(_leading.get()),
+        lock=recipe.lock and free,
+        wait=wait and free,
+        nested=_bounded_wait(),
         stale=recipe.stale > 0,
     )
+
+
+def _bounded_wait() -> bool:
+    """Whether others may be waiting for this caller in turn: for its lead, or its transaction."""
+    return bool(_leading.get()) or transaction.inside()
 
 
 def caller() -> int:
@@ -488,7 +496,7 @@ async def _ended(answer: _core.Answer) -> bool:
             loop.call_soon_threadsafe(event.set)
 
     answer.subscribe(wake)
-    limit = conf.current().lock_timeout if _leading.get() else None
+    limit = conf.current().lock_timeout if _bounded_wait() else None
     try:
         await asyncio.wait_for(event.wait(), limit)
     except asyncio.TimeoutError:

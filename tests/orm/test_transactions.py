@@ -551,3 +551,109 @@ class TestSwitches:
 
         assert await inner()
         assert not switches.disabled()
+
+
+LOCKS = {
+    "select_for_update": lambda: list(Product.objects.select_for_update()),
+    "FOR SHARE": lambda: by_hand("SELECT * FROM testapp_product FOR SHARE"),
+    "LOCK TABLE": lambda: by_hand("LOCK TABLE testapp_product IN SHARE MODE"),
+    "advisory": lambda: by_hand("SELECT pg_advisory_xact_lock(1)"),
+    "a write": lambda: Product.objects.update(stock=1),
+}
+
+
+def by_hand(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+class TestLocks:
+    @pytest.mark.parametrize("kind", LOCKS)
+    def test_locks_are_held_until_the_end(self, lamp: Product, kind: str) -> None:
+        if connection.vendor != "postgresql" and kind != "a write":
+            pytest.skip("SQLite has no such locks")
+        with django_transaction.atomic():
+            Product.objects.count()
+            assert transaction.inside()
+            assert not transaction.snapshot()
+            assert not transaction.holds_locks()
+            before = _core.contexts()
+            LOCKS[kind]()
+            assert transaction.holds_locks()
+            assert _core.contexts() == before + 1, "the core answers no call by itself"
+        assert _core.contexts() == before
+        assert not transaction.inside()
+        assert not transaction.holds_locks()
+
+    def test_a_write_that_goes_unnoticed_locks(self, lamp: Product) -> None:
+        with django_transaction.atomic():
+            with no_invalidation():
+                lamp.save()
+            assert transaction.holds_locks()
+        with no_invalidation():
+            lamp.save()
+        with django_transaction.atomic():
+            assert not transaction.holds_locks()
+
+    @pytest.mark.parametrize("how", ["IMMEDIATE", "EXCLUSIVE"])
+    def test_sqlite_locks_when_it_begins(self, lamp: Product, how: str) -> None:
+        if connection.vendor != "sqlite":
+            pytest.skip("SQLite's words")
+        by_hand(f"BEGIN {how}")
+        assert transaction.holds_locks()
+        by_hand("COMMIT")
+        assert not transaction.holds_locks()
+
+    def test_locks_of_the_session_outlive_transactions(self, shop: None) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("PostgreSQL's locks")
+        by_hand("SELECT pg_advisory_lock(1)")
+        with django_transaction.atomic():
+            by_hand("SELECT pg_advisory_lock(2)")
+        by_hand("SELECT pg_advisory_unlock(1)")
+        assert transaction.holds_locks()
+        by_hand("SELECT pg_advisory_unlock(2)")
+        assert not transaction.holds_locks()
+        by_hand("SELECT pg_advisory_lock(1)")
+        connection.close()
+        assert not transaction.holds_locks()
+
+    def test_who_holds_them_does_not_wait_for_who_needs_them(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has no locks of rows")
+        leads = threading.Event()
+
+        def seen() -> int:
+            leads.set()
+            Product.objects.filter(pk=lamp.pk).update(listed=True)
+            return 1
+
+        cached = smart_cached(key="seen", ttl=None)(seen)
+        leader = threading.Thread(target=lambda: (cached(), connection.close()))
+        with django_transaction.atomic():
+            Product.objects.select_for_update().get(pk=lamp.pk)
+            leader.start()
+            assert leads.wait(30)
+            assert cached() == 1
+        leader.join(30)
+        assert not leader.is_alive()
+
+    def test_neither_does_a_coroutine(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has no locks of rows")
+        leads = threading.Event()
+
+        async def seen() -> int:
+            leads.set()
+            await Product.objects.filter(pk=lamp.pk).aupdate(listed=True)
+            return 1
+
+        cached: Callable[[], Any] = smart_cached(key="seen", ttl=None)(seen)
+        leader = threading.Thread(target=lambda: (async_to_sync(cached)(), connection.close()))
+        with django_transaction.atomic():
+            Product.objects.select_for_update().get(pk=lamp.pk)
+            leader.start()
+            assert leads.wait(30)
+            assert async_to_sync(cached)() == 1
+        leader.join(30)
+        assert not leader.is_alive()

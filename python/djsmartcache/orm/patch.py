@@ -70,6 +70,7 @@ def _replace(owner: Any, name: str, make: Callable[[Original], Original]) -> Non
 def _watch(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None:
     state = state_of(connection)
     state.isolated, state.default_isolated, state.begun = "", None, False
+    state.locked, state.session_locks = False, 0
     if _statement not in connection.execute_wrappers:
         connection.execute_wrappers.insert(0, _statement)
 
@@ -90,6 +91,8 @@ def _statement(
             return writes.around(hint, send, context["cursor"])
         computation = dependencies.current()
         if hint is not None:
+            if hint.query.select_for_update or "advisory_" in sql:
+                transaction.note_locks(connection, sql)
             if computation is not None:
                 reads.before(computation, connection, sql, hint)
             return send()
@@ -103,6 +106,7 @@ def _by_hand(sql: str, send: Original, connection: BaseDatabaseWrapper, cursor: 
     # What the cursor held before is given up now, and what it gets may be read to the end or not.
     open_reads.discard(cursor)
     result = _noticed(sql, send, connection)
+    transaction.note_locks(connection, sql)  # BEGIN IMMEDIATE takes one of what it begins
     if connection.vendor == "sqlite" and cursor.description is not None:
         open_reads.add(cursor)
         touched = _written(sql, connection)
@@ -216,6 +220,7 @@ def _closing(original: Original) -> Original:
         try:
             original(self)
         finally:
+            state_of(self).session_locks = 0
             transaction.ended(self)
             transaction.settle(self)
 

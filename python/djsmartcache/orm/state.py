@@ -62,7 +62,9 @@ class State:
         "hint",
         "internal",
         "isolated",
+        "locked",
         "open_reads",
+        "session_locks",
     )
 
     def __init__(self) -> None:
@@ -77,6 +79,10 @@ class State:
         """A BEGIN was sent as SQL, by Django (SQLite) or by hand."""
         self.isolated = ""
         """An isolation level was set by hand, for the "transaction" or the "session"."""
+        self.locked = False
+        """Its transaction took locks: of rows, of tables, or advisory ones."""
+        self.session_locks = 0
+        """Advisory locks and the like that outlive transactions."""
         self.default_isolated: bool | None = None
         """Whether the server's default level keeps one snapshot for a transaction; None: not
         asked."""

@@ -11,6 +11,7 @@ Bumping never raises: the user's data is written, whatever the store says.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import weakref
 from collections.abc import Collection, Iterable, Iterator
@@ -63,11 +64,14 @@ connection, but with a copy of its context.
 
 def recount(connection: BaseDatabaseWrapper) -> None:
     """Let cached functions ask, in whatever thread, while a transaction matters to them: it has
-    written, or may see one snapshot. Call it whenever that may have changed."""
+    written or locked, or may see one snapshot. Call it whenever that may have changed."""
     state = state_of(connection)
     inside = connection.in_atomic_block or in_transaction(connection)
     isolated = inside and connection.vendor != "sqlite" and _may_be_isolated(connection)
-    state.count(matters=isolated or (inside and state.changes is not None))
+    if not inside:
+        state.locked = False
+    wrote = inside and state.changes is not None
+    state.count(matters=isolated or wrote or state.locked or state.session_locks > 0)
     if inside and all(ref() is not connection for ref in _around.get()):
         alive = [ref for ref in _around.get() if ref() is not None]
         _around.set((*alive, weakref.ref(connection)))
@@ -102,6 +106,57 @@ def snapshot() -> bool:
     inside of its transactions is not stored, but entries may be read.
     """
     return any(connection.vendor != "sqlite" and _isolated(connection) for connection in _open())
+
+
+def inside() -> bool:
+    """Whether a transaction is open around this call: then no wait for others is without limit."""
+    return any(True for _ in _open())
+
+
+def holds_locks() -> bool:
+    """Whether this call is made under locks of the database that another's computation may need.
+
+    Then it waits for no other: that one may be waiting for these locks, and the database, which
+    sees only half of the circle, never breaks it.
+    """
+    own = connections.all(initialized_only=True)
+    return any(state_of(connection).session_locks for connection in own) or any(
+        state_of(connection).locked or state_of(connection).session_locks for connection in _open()
+    )
+
+
+# A word too many in these costs a wait, a word too few hangs: comments and literals count as well.
+_LOCKING = re.compile(
+    r"\bFOR\s+(?:NO\s+KEY\s+UPDATE|UPDATE|KEY\s+SHARE|SHARE)\b|\bLOCK\b|advisory_xact"
+    r"|\bBEGIN\s+(?:IMMEDIATE|EXCLUSIVE)\b",
+    re.IGNORECASE,
+)
+_LOCKING_SESSION = re.compile(
+    r"\bpg_(?:try_)?advisory_lock|\bGET_LOCK\s*\(|\bLOCK\s+TABLES\b", re.IGNORECASE
+)
+_UNLOCKING = re.compile(
+    r"\bpg_advisory_unlock(?:_shared)?\s*\(|\bRELEASE_LOCK\s*\(|\bUNLOCK\s+TABLES\b", re.IGNORECASE
+)
+_UNLOCKING_ALL = re.compile(
+    r"\bpg_advisory_unlock_all\b|\bRELEASE_ALL_LOCKS\b|\bDISCARD\s+ALL\b", re.IGNORECASE
+)
+
+
+def note_locks(connection: BaseDatabaseWrapper, sql: str) -> None:
+    """Keep which locks SQL took or gave back, by its words."""
+    words = sql.upper()
+    if not any(word in words for word in ("LOCK", "FOR", "IMMEDIATE", "EXCLUSIVE", "DISCARD")):
+        return  # long texts are searched quickly
+    state = state_of(connection)
+    if _LOCKING.search(sql) is not None:
+        state.locked = True
+    if _LOCKING_SESSION.search(sql) is not None:
+        state.session_locks += 1
+    elif _UNLOCKING_ALL.search(sql) is not None:
+        state.session_locks = 0
+    elif _UNLOCKING.search(sql) is not None:
+        state.session_locks = max(0, state.session_locks - 1)
+    recount(connection)
 
 
 def unfit(connection: BaseDatabaseWrapper) -> str:
@@ -191,9 +246,12 @@ def note(
         tables: For each table tag its condition-bulk tag and the version of the schemes that images
             were taken for, 0 for none: so the store tells of schemes not known here.
     """
+    state = state_of(connection)
+    if in_transaction(connection) and not state.locked:
+        state.locked = True
+        recount(connection)
     if silent():
         return
-    state = state_of(connection)
     if state.changes is None:
         state.changes = Changes()
     state.changes.add(set(tags), tables or {})
@@ -311,7 +369,7 @@ def restore(connection: BaseDatabaseWrapper) -> None:
 def ended(connection: BaseDatabaseWrapper) -> None:
     """Forget what was said of one transaction: it is over."""
     state = state_of(connection)
-    state.begun = False
+    state.begun = state.locked = False
     if state.isolated == "transaction":
         state.isolated = ""
     recount(connection)
