@@ -3,6 +3,7 @@ others."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import enum
@@ -15,6 +16,7 @@ import pytest
 from django.db import connection
 from django.db import transaction as django_transaction
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from djsmartcache.orm import writes
 from tests.orm.conftest import Recorded, read
@@ -222,6 +224,48 @@ def test_a_table_without_conditions_is_written_as_ever() -> None:
     with connection.execute_wrapper(statements):
         category.save()
     assert len(statements.seen) == 1
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["autocommit", "atomic"])
+def test_a_role_that_may_not_lock_writes_as_ever(inside: bool) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no roles")
+    review = Review.objects.create(product=Product.objects.create(name="lamp"), text="a")
+    other = Review.objects.create(product=review.product, text="b")
+    read(lambda: list(Review.objects.filter(text="a")))
+    review.save()
+    entry = read(lambda: list(Review.objects.filter(text="a")))
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE clerk")
+        cursor.execute("GRANT SELECT, INSERT, DELETE ON testapp_review TO clerk")
+        cursor.execute("SET ROLE clerk")
+    try:
+        with django_transaction.atomic() if inside else contextlib.nullcontext():
+            assert Review.objects.filter(text="a").delete()[0] == 1
+            statements = Statements()
+            with connection.execute_wrapper(statements):
+                Review.objects.filter(pk=other.pk)._raw_delete("default")
+            assert len(statements.seen) == 1
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ROLE")
+            cursor.execute("DROP OWNED BY clerk")
+            cursor.execute("DROP ROLE clerk")
+    assert not entry.fresh
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["autocommit", "atomic"])
+def test_users_who_count_queries_find_their_own(inside: bool) -> None:
+    shelf = Shelf()
+    shelf.lamp.stock = 4
+    connection.close()
+    connection.ensure_connection()
+    with (
+        django_transaction.atomic() if inside else contextlib.nullcontext(),
+        CaptureQueriesContext(connection) as queries,
+    ):
+        shelf.lamp.save()
+    assert [query["sql"].partition(" ")[0] for query in queries.captured_queries] == ["UPDATE"]
 
 
 class Statements:

@@ -74,6 +74,7 @@ def _watch(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None
     if _statement not in connection.execute_wrappers:
         connection.execute_wrappers.insert(0, _statement)
 
+    state.images.clear()
 
 def _statement(
     execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]

@@ -8,6 +8,7 @@ wrapper and goes with it.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ class State:
         "default_isolated",
         "endings",
         "hint",
+        "images",
         "internal",
         "isolated",
         "locked",
@@ -70,6 +72,8 @@ class State:
     def __init__(self) -> None:
         self.hint: Any = None
         """The compiler or write whose SQL comes next."""
+        self.images: dict[Any, bool] = {}
+        """Whether the database lets images be read, by table and kind of write."""
         self.internal = False
         """Statements are the package's own."""
         self.changes: Changes | None = None
@@ -114,12 +118,25 @@ def state_of(connection: BaseDatabaseWrapper) -> State:
 
 @contextmanager
 def internal(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Run the package's own SQL: neither recorded as a read nor noted as a write."""
+    """Run the package's own SQL: neither recorded as a read, nor noted as a write, nor logged among
+    the user's queries."""
     state = state_of(connection)
     before, state.internal = state.internal, True
     hint, state.hint = state.hint, None
     try:
-        yield
+        with unlogged(connection):
+            yield
     finally:
         state.internal = before
         state.hint = hint
+
+
+@contextmanager
+def unlogged(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Keep SQL of the block out of ``connection.queries``: a user who counts them finds his own."""
+    log = connection.queries_log
+    connection.queries_log = deque(maxlen=1)
+    try:
+        yield
+    finally:
+        connection.queries_log = log

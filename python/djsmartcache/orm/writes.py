@@ -8,10 +8,11 @@ under lock. Without them the condition-bulk tag stands in; without known rows th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from django.db import DatabaseError, NotSupportedError, ProgrammingError
 from django.db import transaction as django_transaction
 from django.db.models import Field, Model
 from django.db.models.sql import Query
@@ -24,7 +25,7 @@ from django.db.models.sql.compiler import (
 from django.db.models.sql.constants import MULTI
 
 from djsmartcache.orm import catalog, conditions, schemes, scopes, transaction
-from djsmartcache.orm.state import internal, state_of
+from djsmartcache.orm.state import internal, state_of, unlogged
 from djsmartcache.orm.values import canonical
 
 if TYPE_CHECKING:
@@ -106,6 +107,31 @@ class Write:
 
     # --- images
 
+    def _allowed(self, read: Callable[[], list[Row] | None]) -> list[Row] | None:
+        """Read images; None if the database refuses, which must not be the writer's problem.
+
+        Whether it does is found out once for a connection and table, in a savepoint.
+        """
+        connection = self.connection
+        if connection.vendor == "sqlite":
+            return read()
+        known = state_of(connection).images
+        which = (self.table, type(self.compiler))
+        with internal(connection):
+            savepoint = None if which in known else connection.savepoint()
+            if savepoint is None:
+                return read() if known.get(which) else None
+            try:
+                found = read()
+            except DatabaseError as error:
+                connection.savepoint_rollback(savepoint)
+                if isinstance(error, (ProgrammingError, NotSupportedError)):
+                    known[which] = False
+                return None
+            connection.savepoint_commit(savepoint)
+        known[which] = True
+        return found
+
     def take_old(self) -> int:
         """Read the rows that an UPDATE or DELETE is about to change; give how many, -1 if not
         had."""
@@ -114,7 +140,9 @@ class Write:
             # write.
             key, table = self._key(), self._quoted(self.table)
             self._run(f"UPDATE {table} SET {key} = {key} WHERE 0")  # noqa: S608
-        images = self._old_by_where() if self.rows is None else self.by_key(lock=True)
+        images = self._allowed(
+            self._old_by_where if self.rows is None else lambda: self.by_key(lock=True)
+        )
         if images is None or len(images) > MAX_IMAGES:
             return -1
         keys = [canonical(self.key, row[0], self.connection) for row in images]
@@ -248,8 +276,7 @@ def run(compiler: SQLCompiler, execute: Callable[[], Any]) -> Any:
         and not connection.in_atomic_block
         and not transaction.in_transaction(connection)
     )
-    block = django_transaction.atomic(connection.alias, savepoint=False) if own else nullcontext()
-    with block:
+    with _own_transaction(connection) if own else nullcontext():
         state = state_of(connection)
         outer, state.hint = state.hint, write
         try:
@@ -267,12 +294,29 @@ def run(compiler: SQLCompiler, execute: Callable[[], Any]) -> Any:
     return result
 
 
+@contextmanager
+def _own_transaction(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    block = django_transaction.atomic(connection.alias, savepoint=False)
+    with unlogged(connection):
+        block.__enter__()
+    details: Any = (None, None, None)
+    try:
+        yield
+    except BaseException as error:
+        details = (type(error), error, error.__traceback__)
+        raise
+    finally:
+        # Hooks that the block calls when it commits are the user's, and so is their SQL.
+        with nullcontext() if connection.run_on_commit else unlogged(connection):
+            block.__exit__(*details)
+
+
 def _finish(write: Write, result: Any) -> None:
     compiler = write.compiler
     if isinstance(compiler, SQLInsertCompiler):
         write.inserted(result or (), compiler.returning_fields or ())
         if write.rows is not None and write.wants_images:
-            write.add(write.by_key())
+            write.add(write._allowed(write.by_key))
     elif isinstance(compiler, SQLUpdateCompiler) and write.details is not None:
         write.add(write.by_key())
     write.note()
