@@ -23,6 +23,7 @@ SECRET_KEY = "of the tests only"
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    "django.contrib.sites",
     "djsmartcache",
     "tests.testapp",
 ]

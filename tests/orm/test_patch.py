@@ -8,7 +8,8 @@ from typing import Any
 
 import django
 import pytest
-from django.contrib.contenttypes.models import ContentTypeManager
+from django.contrib.contenttypes.models import ContentType, ContentTypeManager
+from django.contrib.sites.models import Site, SiteManager
 from django.db import connection
 from django.db import transaction as django_transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -25,6 +26,7 @@ from django.test import TestCase
 from djsmartcache.orm import patch
 from tests.orm.conftest import read
 from tests.testapp.models import Product
+from django.test.utils import CaptureQueriesContext
 
 HOOKS: list[tuple[type, str, list[str]]] = [
     (SQLCompiler, "execute_sql", ["self", "result_type", "chunked_fetch", "chunk_size"]),
@@ -53,6 +55,8 @@ HOOKS: list[tuple[type, str, list[str]]] = [
 @pytest.mark.parametrize(("owner", "name", "parameters"), HOOKS)
 def test_every_hook_is_where_it_was(owner: type, name: str, parameters: list[str]) -> None:
     if name == "execute_returning_sql" and django.VERSION < (6, 0):
+    (SiteManager, "_get_site_by_id", ["self", "site_id"]),
+    (SiteManager, "_get_site_by_request", ["self", "request"]),
         assert not hasattr(owner, name)
         return
     patched = owner.__dict__[name]
@@ -116,6 +120,13 @@ def test_the_blocks_of_test_cases_can_be_told() -> None:
 
 
 @pytest.mark.usefixtures("shop")
+def test_sites_are_remembered_in_a_global() -> None:
+    for name in ("_get_site_by_id", "_get_site_by_request"):
+        original = getattr(vars(SiteManager)[name], patch.MARK)
+        assert "SITE_CACHE" in original.__code__.co_names
+        assert not original.__closure__
+
+
 @pytest.mark.parametrize("store", ["embedded"], indirect=True)
 class TestWrappers:
     def test_statements_are_seen_before_the_users_wrappers(self) -> None:
@@ -157,3 +168,163 @@ class TestWrappers:
         finally:
             connection.force_debug_cursor = False
         assert not found.fresh
+
+
+class TestMemories:
+    """What Django remembers may be older than any token."""
+
+    def test_a_site_is_read_anew(self, shop: None, settings: Any) -> None:
+        site = Site.objects.create(domain="old.example", name="old")
+        settings.SITE_ID = site.pk
+        try:
+            assert Site.objects.get_current().domain == "old.example"
+            with connection.cursor() as cursor:  # as another process does
+                cursor.execute("UPDATE django_site SET domain = 'new.example' WHERE name = 'old'")
+            assert Site.objects.get_current().domain == "old.example"
+            found = read(lambda: Site.objects.get_current().domain)
+            assert found.value == "new.example"
+            assert found.fresh
+            site.save()
+            assert not found.fresh
+        finally:
+            site.delete()
+
+    def test_a_site_is_found_by_its_host_anew(self, shop: None, rf: Any) -> None:
+        site = Site.objects.create(domain="testserver", name="old")
+        request = rf.get("/", headers={"host": "testserver:80"})
+        try:
+            assert Site.objects.get_current(request).name == "old"
+            with connection.cursor() as cursor:
+                cursor.execute("UPDATE django_site SET name = 'new' WHERE name = 'old'")
+            found = read(lambda: Site.objects.get_current(request).name)
+            assert found.value == "new"
+        finally:
+            site.delete()
+
+    def test_a_content_type_is_read_anew_once(self, shop: None) -> None:
+        made = ContentType.objects.create(app_label="gone", model="old")
+        try:
+            assert ContentType.objects.get_for_id(made.pk).model == "old"
+            with connection.cursor() as cursor:
+                cursor.execute("UPDATE django_content_type SET model = 'new' WHERE model = 'old'")
+
+            def models() -> list[str]:
+                return [ContentType.objects.get_for_id(made.pk).model for _ in range(3)]
+
+            with CaptureQueriesContext(connection) as queries:
+                found = read(models)
+            assert found.value == ["new"] * 3
+            assert len(queries) == 1
+        finally:
+            made.delete()
+            ContentType.objects.clear_cache()
+
+
+class TestThreads:
+    """What threads read that a computation starts belongs to it."""
+
+    WAYS: ClassVar[dict[str, Callable[[Callable[[], Any]], Any]]] = {
+        "a thread": lambda work: run_in_thread(work),
+        "a class of threads": lambda work: run_in_own_class(work),
+        "a pool": lambda work: run_in_pool(work),
+        "a map": lambda work: run_in_map(work),
+        "an executor of the loop": lambda work: asyncio.run(run_in_loop(work)),
+        "a thread of asyncio": lambda work: asyncio.run(asyncio.to_thread(work)),
+    }
+
+    @pytest.mark.parametrize("way", WAYS)
+    @pytest.mark.parametrize("store", ["embedded"], indirect=True)
+    def test_what_they_read_is_recorded(self, shop: None, way: str) -> None:
+        product = Product.objects.create(name="lamp")
+
+        def work() -> str:
+            try:
+                return Product.objects.get(pk=product.pk).name
+            finally:
+                connection.close()
+
+        found = read(lambda: self.WAYS[way](work))
+        assert found.value == "lamp"
+        assert found.fresh
+        product.save()
+        assert not found.fresh
+
+    @pytest.mark.parametrize("start", ["thread", "pool"])
+    def test_nothing_is_stored_while_one_still_runs(self, start: str) -> None:
+        go_on = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            if start == "pool":
+                found = read(lambda: pool.submit(go_on.wait))
+            else:
+                found = read(lambda: threading.Thread(target=go_on.wait).start())
+            go_on.set()
+        assert found.computed.forbidden
+
+    def test_work_that_never_ran_holds_nothing_up(self) -> None:
+        go_on = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(go_on.wait)
+            found = read(lambda: pool.submit(go_on.wait).cancel())
+            go_on.set()
+        assert found.value
+        assert found.computed.forbidden is None
+
+    def test_threads_of_a_pool_outlive_the_computation_that_made_them(self) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            found = read(lambda: pool.submit(int).result())
+            assert found.computed.forbidden is None
+            assert pool.submit(dependencies.current).result() is None
+
+    def test_outer_computations_know_of_them_as_well(self) -> None:
+        go_on = threading.Event()
+
+        def outer() -> threading.Thread:
+            thread = threading.Thread(target=go_on.wait)
+            read(thread.start)
+            return thread
+
+        found = read(outer)
+        go_on.set()
+        found.value.join()
+        assert found.computed.forbidden
+
+    def test_a_thread_that_cannot_start_is_as_it_was(self) -> None:
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        with pytest.raises(RuntimeError):
+            read(thread.start)
+        assert "run" not in vars(thread)
+
+
+def run_in_thread(work: Callable[[], Any]) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def run_in_own_class(work: Callable[[], Any]) -> Any:
+    class Own(threading.Thread):
+        def run(self) -> None:
+            self.found = work()
+
+    thread = Own()
+    thread.start()
+    thread.join()
+    return thread.found
+
+
+def run_in_pool(work: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def run_in_map(work: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return next(pool.map(lambda _: work(), [0]))
+
+
+async def run_in_loop(work: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(None, work)

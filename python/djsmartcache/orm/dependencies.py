@@ -31,7 +31,17 @@ class Computation:
         own: (key tag, token) of the entry being computed, which an outer entry depends on as well.
     """
 
-    __slots__ = ("_closed", "_deadline", "_lock", "_own", "_reason", "_tokens", "outer")
+    __slots__ = (
+        "_closed",
+        "_deadline",
+        "_lock",
+        "_memories",
+        "_own",
+        "_reason",
+        "_running",
+        "_tokens",
+        "outer",
+    )
 
     def __init__(self, outer: Computation | None = None, own: TagToken | None = None) -> None:
         self.outer = outer
@@ -42,6 +52,8 @@ class Computation:
         self._deadline: float | None = None
         self._closed = False
 
+        self._running = 0
+        self._memories: dict[str, dict[Any, Any]] = {}
     def tags(self) -> list[TagToken]:
         """Give (tag, token) of everything read so far, in the order it was read."""
         with self._lock:
@@ -67,6 +79,33 @@ class Computation:
             self._reason = reason
 
     def limit(self, seconds: float | None) -> None:
+    def memory(self, name: str) -> dict[Any, Any]:
+        """Give what stands in for a memory of the process: nothing in it is older than this."""
+        return self._memories.setdefault(name, {})
+
+    def started(self) -> Callable[[], None]:
+        """Count a piece of work in another thread; call what this returns when it is over."""
+        self._count(1)
+        left = [self]
+
+        def over() -> None:
+            if left:
+                left.pop()._count(-1)
+
+        return over
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._running += more
+        if self.outer is not None:
+            self.outer._count(more)
+
+    def forbid_stragglers(self) -> None:
+        """Keep the result from being stored if a thread still runs: what it reads would be
+        missing."""
+        if self._running:
+            self.forbid("a thread that it started was still running")
+
         """Let no entry made from this result outlive ``seconds`` from now; None: no limit."""
         if seconds is None:
             return

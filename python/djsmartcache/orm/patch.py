@@ -8,11 +8,12 @@ from its own memory.
 
 from __future__ import annotations
 
+import copy
 import functools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import GeneratorType
+from types import FunctionType, GeneratorType
 from typing import Any
 
 from django.apps import apps
@@ -28,7 +29,7 @@ from django.db.models.sql.compiler import (
     SQLUpdateCompiler,
 )
 
-from djsmartcache.orm import catalog, dependencies, reads, scopes, tables, transaction, writes
+from djsmartcache.orm import catalog, dependencies, reads, tables, transaction, writes
 from djsmartcache.orm.state import state_of
 
 MARK = "_smartcache_original"
@@ -44,12 +45,12 @@ def install() -> None:
         from django.contrib.contenttypes.models import ContentTypeManager
 
         for name in ("get_for_model", "get_for_models", "get_for_id", "get_by_natural_key"):
-            _replace(ContentTypeManager, name, _remembered)
+            _replace(ContentTypeManager, name, _remembering_types)
     if apps.is_installed("django.contrib.sites"):
         from django.contrib.sites.models import SiteManager
 
-        for name in ("get_current", "get_by_natural_key"):
-            _replace(SiteManager, name, _remembered)
+        for name in ("_get_site_by_id", "_get_site_by_request"):
+            _replace(SiteManager, name, _remembering_sites)
     connection_created.connect(_watch, dispatch_uid="djsmartcache.orm")
     for connection in connections.all(initialized_only=True):
         _watch(type(connection), connection)
@@ -352,13 +353,98 @@ def _until_read(
         transaction.note_tables(connection, touched)
 
 
-def _remembered(original: Original) -> Original:
+# --- threads that a computation starts
+
+
+def _starting(original: Original) -> Original:
+    def start(self: threading.Thread) -> None:
+        computation = dependencies.current()
+        if computation is None:
+            original(self)
+            return
+        state = vars(self)
+        own, run, over = state.get("run"), self.run, computation.started()
+
+        def restore() -> None:
+            del state["run"]  # a thread that holds itself would not be collected at once
+            if own is not None:
+                state["run"] = own
+
+        def carried() -> None:
+            restore()
+            try:
+                with dependencies.inside_of(computation):
+                    run()
+            finally:
+                over()
+
+        state["run"] = carried
+        try:
+            original(self)
+        except BaseException:
+            restore()
+            over()
+            raise
+
+    return start
+
+
+def _submitting(original: Original) -> Original:
+    def submit(self: ThreadPoolExecutor, fn: Original, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        computation = dependencies.current()
+        future: Future[Any]
+        if computation is None:
+            future = original(self, fn, *args, **kwargs)
+            return future
+        over = computation.started()
+
+        def carried(*args: Any, **kwargs: Any) -> Any:
+            try:
+                with dependencies.inside_of(computation):
+                    return fn(*args, **kwargs)
+            finally:
+                over()  # before the result is there: who waits for it finds nothing running
+
+        try:
+            with dependencies.unrecorded():  # the pool's own threads outlive the computation
+                future = original(self, carried, *args, **kwargs)
+        except BaseException:
+            over()
+            raise
+        future.add_done_callback(lambda _: over())  # it may be cancelled, or the pool be broken
+        return future
+
+    return submit
+
+
+# --- what Django remembers
+
+
+# A computation takes tokens when it reads, and what a process remembers may be older: each
+# computation remembers for itself, and the SQL that fills its memory is recorded like any other.
+
+
+def _remembering_types(original: Original) -> Original:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         computation = dependencies.current()
-        if computation is not None:
-            connection = connections[self.db]
-            computation.take([scopes.table_tags(connection, self.model._meta.db_table).table])
-        return original(self, *args, **kwargs)
+        if computation is None:
+            return original(self, *args, **kwargs)
+        own = copy.copy(self)
+        own._cache = computation.memory("content types")
+        return original(own, *args, **kwargs)
+
+    return method
+
+
+def _remembering_sites(original: Original) -> Original:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        computation = dependencies.current()
+        if computation is None:
+            return original(self, *args, **kwargs)
+        # The same code on another memory than the module's.
+        memory = {**original.__globals__, "SITE_CACHE": computation.memory(f"sites {self.db}")}
+        own = FunctionType(original.__code__, memory, original.__name__, original.__defaults__)
+        return own(self, *args, **kwargs)
 
     return method
 
