@@ -563,6 +563,28 @@ async def test_a_cancelled_leader_is_replaced(waiters: Waiters) -> None:
     assert await asyncio.wait_for(waiter, WAIT) == 2
 
 
+async def test_a_task_that_outlives_its_computation_reads_the_cache() -> None:
+    over = asyncio.Event()
+    started: list[asyncio.Task[int]] = []
+    calls = 0
+
+    async def later() -> int:
+        await over.wait()
+        return await f()
+
+    @smart_cached(key="outlived")
+    async def f() -> int:
+        nonlocal calls
+        calls += 1
+        started.append(asyncio.create_task(later()))
+        return calls
+
+    assert await f() == 1
+    over.set()
+    assert await started[0] == 1
+    assert calls == 1
+
+
 async def test_coroutine_functions_record_what_they_read() -> None:
     lamp = await Product.objects.acreate(name="lamp")
 

@@ -30,8 +30,11 @@ MAX_VAIN_WAITS: Final = 2  # as in the core: how often to wait for what then is 
 LOG_EVERY: Final = 60.0  # seconds between two lines about one function
 _DEPTH: Final = 6  # of containers searched for querysets that have not been evaluated
 
-_leading: ContextVar[tuple[bytes, ...]] = ContextVar("smartcache_leading", default=())
-"""Keys that this thread or task, or one that it runs inside of, is computing."""
+_leading: ContextVar[tuple[tuple[bytes, dependencies.Computation], ...]] = ContextVar(
+    "smartcache_leading", default=()
+)
+"""Keys that this thread or task, or one that it runs inside of, is computing. A task may outlive
+the computation that it was started in."""
 
 
 class Default:
@@ -205,7 +208,7 @@ async def acompute(job: Job, answer: _core.Answer) -> Any:
 
 def _without_store(job: Job) -> tuple[Found | None, bool]:
     """What to do without asking the store: a hit in L1, or nothing (None). True: do ask it."""
-    if switches.disabled() or not conf.current().enabled or job.key in _leading.get():
+    if switches.disabled() or not conf.current().enabled or _leads(job.key):
         return None, False
     cache = process.cache()
     if transaction.writing():
@@ -258,7 +261,7 @@ def _ask(job: Job, owner: int, *, wait: bool) -> _core.Answer:
 
 def _bounded_wait() -> bool:
     """Whether others may be waiting for this caller in turn: for its lead, or its transaction."""
-    return bool(_leading.get()) or transaction.inside()
+    return dependencies.current() is not None or transaction.inside()
 
 
 def caller() -> int:
@@ -334,9 +337,9 @@ class Leading:
         key = self.job.key
         self.job.recipe.counters.misses += 1
         with contextlib.ExitStack() as blocks:
-            blocks.enter_context(_computing(key))
             own = (_core.key_tag(key), self.lead.key_token)
             self.computation = blocks.enter_context(dependencies.computation(own))
+            blocks.enter_context(_computing(key, self.computation))
             self._blocks = blocks.pop_all()
         return self
 
@@ -364,6 +367,7 @@ class Leading:
         """
         recipe = self.job.recipe
         made = self.computation
+        made.forbid_stragglers()
         refused = made.forbidden is not None or not recipe.wants(value)
         encoded = None if refused else self._encode(value)
         if encoded is None or made.forbidden is not None or transaction.writing():
@@ -424,10 +428,14 @@ class Leading:
         self._blocks.close()
 
 
+def _leads(key: bytes) -> bool:
+    return any(led == key and not computation.closed for led, computation in _leading.get())
+
+
 @contextlib.contextmanager
-def _computing(key: bytes) -> Iterator[None]:
+def _computing(key: bytes, computation: dependencies.Computation) -> Iterator[None]:
     before = _leading.get()
-    _leading.set((*before, key))
+    _leading.set((*before, (key, computation)))
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from django.apps import apps
@@ -168,12 +168,19 @@ async def run(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(executor(), call)
 
 
+class _Threads(ThreadPoolExecutor):
+    """Their work belongs to no computation, unless it brings a context along."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        return contextvars.Context().run(super().submit, fn, *args, **kwargs)
+
+
 def executor() -> ThreadPoolExecutor:
     """The threads in which calls wait for the store: no other work can starve them."""
     global _executor
     with _lock:
         if _executor is None:
-            _executor = ThreadPoolExecutor(THREADS, thread_name_prefix="smartcache")
+            _executor = _Threads(THREADS, thread_name_prefix="smartcache")
         return _executor
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
-from typing import Any
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
 
 import django
 import pytest
@@ -22,11 +26,11 @@ from django.db.models.sql.compiler import (
     SQLUpdateCompiler,
 )
 from django.test import TestCase
+from django.test.utils import CaptureQueriesContext
 
-from djsmartcache.orm import patch
+from djsmartcache.orm import dependencies, patch
 from tests.orm.conftest import read
 from tests.testapp.models import Product
-from django.test.utils import CaptureQueriesContext
 
 HOOKS: list[tuple[type, str, list[str]]] = [
     (SQLCompiler, "execute_sql", ["self", "result_type", "chunked_fetch", "chunk_size"]),
@@ -45,18 +49,20 @@ HOOKS: list[tuple[type, str, list[str]]] = [
     (CursorWrapper, "callproc", ["self", "procname", "params", "kparams"]),
     (CursorWrapper, "__exit__", ["self", "type", "value", "traceback"]),
     (CursorWrapper, "__getattr__", ["self", "attr"]),
+    (threading.Thread, "start", ["self"]),
+    (ThreadPoolExecutor, "submit", ["self", "fn", "args", "kwargs"]),
     (ContentTypeManager, "get_for_model", ["self", "model", "for_concrete_model"]),
     (ContentTypeManager, "get_for_models", ["self", "models", "for_concrete_models"]),
     (ContentTypeManager, "get_for_id", ["self", "id"]),
     (ContentTypeManager, "get_by_natural_key", ["self", "app_label", "model"]),
+    (SiteManager, "_get_site_by_id", ["self", "site_id"]),
+    (SiteManager, "_get_site_by_request", ["self", "request"]),
 ]
 
 
 @pytest.mark.parametrize(("owner", "name", "parameters"), HOOKS)
 def test_every_hook_is_where_it_was(owner: type, name: str, parameters: list[str]) -> None:
     if name == "execute_returning_sql" and django.VERSION < (6, 0):
-    (SiteManager, "_get_site_by_id", ["self", "site_id"]),
-    (SiteManager, "_get_site_by_request", ["self", "request"]),
         assert not hasattr(owner, name)
         return
     patched = owner.__dict__[name]
@@ -114,12 +120,6 @@ def test_a_commit_runs_the_hooks_when_autocommit_is_back() -> None:
     assert "run_and_clear_commit_hooks" in switched
 
 
-def test_the_blocks_of_test_cases_can_be_told() -> None:
-    assert "_from_testcase = True" in inspect.getsource(TestCase._enter_atomics)
-    assert django_transaction.Atomic(None, True, False)._from_testcase is False  # type: ignore[attr-defined]
-
-
-@pytest.mark.usefixtures("shop")
 def test_sites_are_remembered_in_a_global() -> None:
     for name in ("_get_site_by_id", "_get_site_by_request"):
         original = getattr(vars(SiteManager)[name], patch.MARK)
@@ -127,6 +127,12 @@ def test_sites_are_remembered_in_a_global() -> None:
         assert not original.__closure__
 
 
+def test_the_blocks_of_test_cases_can_be_told() -> None:
+    assert "_from_testcase = True" in inspect.getsource(TestCase._enter_atomics)
+    assert django_transaction.Atomic(None, True, False)._from_testcase is False  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("shop")
 @pytest.mark.parametrize("store", ["embedded"], indirect=True)
 class TestWrappers:
     def test_statements_are_seen_before_the_users_wrappers(self) -> None:

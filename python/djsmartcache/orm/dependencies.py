@@ -3,7 +3,8 @@
 A token is taken before the SQL that relies on it is sent (invariant I2), so an entry stored with it
 is never fresher in name than in fact. The innermost computation under way is held by a context
 variable: threads and tasks that copy the context (asgiref, asyncio) add to the same one, hence the
-lock. A thread that the computed function starts by itself, without the context, is not seen.
+lock, and `patch` takes it to threads that the computed function starts. Threads that wait for work
+since before (a process-wide pool that is no executor) are not seen.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ class Computation:
         self._reason: str | None = None
         self._deadline: float | None = None
         self._closed = False
-
         self._running = 0
         self._memories: dict[str, dict[Any, Any]] = {}
+
     def tags(self) -> list[TagToken]:
         """Give (tag, token) of everything read so far, in the order it was read."""
         with self._lock:
@@ -78,7 +79,6 @@ class Computation:
         if self._reason is None:
             self._reason = reason
 
-    def limit(self, seconds: float | None) -> None:
     def memory(self, name: str) -> dict[Any, Any]:
         """Give what stands in for a memory of the process: nothing in it is older than this."""
         return self._memories.setdefault(name, {})
@@ -106,6 +106,7 @@ class Computation:
         if self._running:
             self.forbid("a thread that it started was still running")
 
+    def limit(self, seconds: float | None) -> None:
         """Let no entry made from this result outlive ``seconds`` from now; None: no limit."""
         if seconds is None:
             return
@@ -161,6 +162,7 @@ class Computation:
 
     def close(self) -> None:
         """End it: an outer computation inherits what was read, whether or not it was stored."""
+        self.forbid_stragglers()
         self._closed = True
         if self.outer is None:
             return
@@ -227,8 +229,15 @@ def computation(own: TagToken | None = None) -> Iterator[Computation]:
 @contextmanager
 def unrecorded() -> Iterator[None]:
     """Run a block whose reads belong to no computation: what the package reads for itself."""
+    with inside_of(None):
+        yield
+
+
+@contextmanager
+def inside_of(computation: Computation | None) -> Iterator[None]:
+    """Run a block as part of a computation that is under way in another thread."""
     previous = _innermost.get()
-    _innermost.set(None)
+    _innermost.set(computation)
     try:
         yield
     finally:

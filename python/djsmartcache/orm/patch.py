@@ -2,16 +2,18 @@
 
 Statements are seen by the public `execute_wrappers`. Patched is what no hook reaches: the
 compilers, to learn which query a statement is made from; the ends of transactions, for bumps to
-come before the user's on_commit hooks; calls around the wrappers; and reads that Django answers
-from its own memory.
+come before the user's on_commit hooks; calls around the wrappers; reads that Django answers
+from its own memory; and threads that a computation starts.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FunctionType, GeneratorType
 from typing import Any
@@ -72,10 +74,10 @@ def _watch(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None
     state = state_of(connection)
     state.isolated, state.default_isolated, state.begun = "", None, False
     state.locked, state.session_locks = False, 0
+    state.images.clear()
     if _statement not in connection.execute_wrappers:
         connection.execute_wrappers.insert(0, _statement)
 
-    state.images.clear()
 
 def _statement(
     execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
@@ -462,5 +464,7 @@ _PATCHES: tuple[tuple[Any, str, Callable[[Original], Original]], ...] = (
     (CursorWrapper, "callproc", _calling),
     (CursorWrapper, "__exit__", _done),
     (CursorWrapper, "__getattr__", _reaching),
+    (threading.Thread, "start", _starting),
+    (ThreadPoolExecutor, "submit", _submitting),
 )
-"""Where Django is patched; `execute_returning_sql` exists since Django 6.0."""
+"""Where Django and threads are patched; `execute_returning_sql` exists since Django 6.0."""
