@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.db import connection
+from django.db import connection, connections
 from django.db.models import Count, Exists, F, OuterRef, Q, Sum, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import ExtractYear, Now, Random, RowNumber
@@ -384,3 +384,36 @@ class TestDeclared:
         assert found.fresh
         transaction.note_anywhere([scopes.user_tag("b")])
         assert not found.fresh
+
+
+class TestDatabases:
+    def test_a_service_is_the_database_it_names(
+        self, database: dict[str, Any], store: Any, shop: None, tmp_path: Any, monkeypatch: Any
+    ) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("libpq's services")
+        file = tmp_path / "services"
+        file.write_text(
+            f"[shop]\nhost={database['HOST']}\nport={database['PORT']}\n"
+            f"user={database['USER']}\ndbname={database['NAME']}\n"
+        )
+        monkeypatch.setenv("PGSERVICEFILE", str(file))
+        other = connections["default"].copy("service")
+        other.settings_dict.update(dict.fromkeys(("HOST", "PORT", "USER", "NAME"), ""))
+        other.settings_dict["OPTIONS"] = {"service": "shop"}
+        try:
+            assert scopes.database(other) == scopes.database(connection)
+        finally:
+            other.close()
+
+    def test_the_plain_case_needs_no_connection(self, shop: None) -> None:
+        connection.close()
+        assert scopes.database(connection)
+        assert connection.connection is None
+
+    def test_a_name_among_the_options_counts(self, shop: None) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("psycopg's options")
+        other = connections["default"].copy("other")
+        other.settings_dict["OPTIONS"] = {"dbname": "elsewhere"}
+        assert scopes.database(other) == "postgresql:elsewhere"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from djsmartcache import _core
 from djsmartcache.conf import namespace
@@ -27,10 +27,39 @@ def database(connection: BaseDatabaseWrapper) -> str:
     """Give the identity of a database: equal for all aliases and processes that share it."""
     name = str(connection.settings_dict.get("NAME") or "")
     if connection.vendor != "sqlite":
-        return f"{connection.vendor}:{name}"
+        return f"{connection.vendor}:{_server_name(connection, name)}"
     if name == ":memory:" or "mode=memory" in name:
         return f"sqlite:{os.getpid()}:{name}"
     return f"sqlite:{_real_path(name)}"
+
+
+_reported: dict[str, str] = {}
+"""Names that connections reported, by their parameters."""
+
+
+def _server_name(connection: BaseDatabaseWrapper, name: str) -> str:
+    settings = connection.settings_dict
+    options = settings.get("OPTIONS") or {}
+    # Drivers prefer these to NAME.
+    name = str(options.get("dbname") or options.get("database") or options.get("db") or name)
+    # A service file, an option file or the driver's default has it, or it is a connection string.
+    told = name and not (connection.vendor == "postgresql" and ("=" in name or "://" in name))
+    if told or connection.vendor not in ("postgresql", "mysql"):
+        return name
+    parameters = repr([settings.get(key) for key in ("HOST", "PORT", "USER", "NAME")] + [options])
+    if parameters not in _reported:
+        connection.ensure_connection()
+        _reported[parameters] = _report(connection)
+    return _reported[parameters]
+
+
+def _report(connection: BaseDatabaseWrapper) -> str:
+    driver: Any = connection.connection
+    if connection.vendor == "postgresql":
+        return str(driver.info.dbname)  # libpq knows: works in a failed transaction as well
+    with driver.cursor() as cursor:
+        cursor.execute("SELECT DATABASE()")
+        return str(cursor.fetchone()[0] or "")
 
 
 @lru_cache(maxsize=256)
