@@ -53,10 +53,10 @@ def test_models_that_disagree_on_a_key_name_rows_by_none() -> None:
             db_table = "shared"
             managed = False
 
-    registry = catalog._Registry([One, Other])
+    registry = catalog.Registry([One, Other])
     assert registry.key_column(One) is None
     assert registry.key_column(Other) is None
-    assert catalog._Registry([One]).key_column(One) == "id"
+    assert catalog.Registry([One]).key_column(One) == "id"
 
 
 @pytest.mark.usefixtures("shop")

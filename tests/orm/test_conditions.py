@@ -20,7 +20,17 @@ from django.test.utils import CaptureQueriesContext
 
 from djsmartcache.orm import writes
 from tests.orm.conftest import Recorded, read
-from tests.testapp.models import Category, Product, Restaurant, Review, Ticket
+from tests.testapp.models import (
+    Category,
+    Club,
+    LegacyMembership,
+    Membership,
+    Person,
+    Product,
+    Restaurant,
+    Review,
+    Ticket,
+)
 
 pytestmark = pytest.mark.usefixtures("shop")
 
@@ -401,6 +411,18 @@ def test_parents_are_found_by_their_own_columns() -> None:
     restaurant.name = "Ash"
     restaurant.save()
     assert not entry.fresh
+
+
+def test_models_of_one_table_that_disagree_on_a_column_have_no_conditions_on_it() -> None:
+    club, person = Club.objects.create(name="chess"), Person.objects.create(name="Ann")
+    entries = []
+    for since in (1, 100):
+        entries = [
+            read(lambda: LegacyMembership.objects.filter(since=100).count()),
+            read(lambda: Membership.objects.filter(since=100).count()),
+        ]
+        Membership.objects.create(club=club, person=person, since=since)
+    assert not any(entry.fresh for entry in entries)
 
 
 def test_keys_made_by_python() -> None:

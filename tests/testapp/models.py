@@ -146,3 +146,18 @@ class ListedProduct(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class LegacyMembership(models.Model):
+    """The table of memberships, by another application that takes a column for decimals."""
+
+    club = models.ForeignKey(Club, models.DO_NOTHING, related_name="+")
+    person = models.ForeignKey(Person, models.DO_NOTHING, related_name="+")
+    since = models.DecimalField(max_digits=10, decimal_places=0)
+
+    class Meta:
+        managed = False
+        db_table = "testapp_membership"
+
+    def __str__(self) -> str:
+        return f"{self.since}"

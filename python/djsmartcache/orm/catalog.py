@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("djsmartcache")
 
 
-class _Registry:
+class Registry:
     """What the app registry says of tables; made anew when models are added."""
 
     def __init__(self, models: list[type[Model]]) -> None:
@@ -62,16 +62,16 @@ def plain(table: str) -> str:
     return table.rpartition(".")[2].strip('"`[] ').lower()
 
 
-_registry: _Registry | None = None
+_registry: Registry | None = None
 _introspected: dict[str, frozenset[str]] = {}
 
 
-def registry() -> _Registry:
+def registry() -> Registry:
     """Give the tables of all models. Django keeps the list of models until one is added."""
     global _registry
     models = apps.get_models(include_auto_created=True, include_swapped=True)
     if _registry is None or _registry.models is not models:
-        _registry = _Registry(models)
+        _registry = Registry(models)
     return _registry
 
 

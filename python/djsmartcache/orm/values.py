@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import models
+
+from djsmartcache.orm import catalog
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -49,7 +52,7 @@ def canonical(
     Returns:
         None if it is not certain which values the database takes for equal.
     """
-    if connection.vendor not in VENDORS:
+    if connection.vendor not in VENDORS or field in _disputed(catalog.registry()):
         return None
     while isinstance(field, models.ForeignKey):
         field = field.target_field
@@ -73,6 +76,30 @@ def canonical(
     except (TypeError, ValueError, ArithmeticError, ValidationError):
         return None
     return None
+
+
+@lru_cache(maxsize=1)
+def _disputed(registry: catalog.Registry) -> frozenset[models.Field[Any, Any]]:
+    """Columns that two models of one table take for different types: they would render one value
+    in two ways."""
+    columns: dict[tuple[str, str | None], list[models.Field[Any, Any]]] = {}
+    for model in registry.models:
+        table = catalog.plain(model._meta.db_table)
+        for field in model._meta.local_concrete_fields:
+            columns.setdefault((table, field.column), []).append(field)
+    return frozenset(
+        field
+        for fields in columns.values()
+        if len(fields) > 1 and len(set(map(_kind, fields))) > 1
+        for field in fields
+    )
+
+
+def _kind(field: models.Field[Any, Any]) -> Any:
+    while isinstance(field, models.ForeignKey):
+        field = field.target_field
+    kind: type[Any] = type(field)
+    return next((same for same in (_INTEGERS, _TEXTS) if kind in same), kind)
 
 
 def plain_text(value: Any) -> str:

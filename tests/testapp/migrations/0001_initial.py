@@ -269,4 +269,33 @@ class Migration(migrations.Migration):
             "CREATE VIEW testapp_listedproduct AS SELECT id, name FROM testapp_product",
             "DROP VIEW testapp_listedproduct",
         ),
+        migrations.CreateModel(
+            name="LegacyMembership",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("since", models.DecimalField(decimal_places=0, max_digits=10)),
+                (
+                    "club",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="testapp.club",
+                    ),
+                ),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="testapp.person",
+                    ),
+                ),
+            ],
+            options={"db_table": "testapp_membership", "managed": False},
+        ),
     ]
