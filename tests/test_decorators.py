@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -114,7 +115,9 @@ def test_a_method_of_a_model_goes_by_its_instance(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_classmethods_and_staticmethods_in_either_order(inside: bool) -> None:
+def test_classmethods_and_staticmethods_in_either_order(
+    inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def wrap(kind: Any, function: Any) -> Any:
         return kind(smart_cached(function)) if inside else smart_cached(kind(function))
 
@@ -131,6 +134,9 @@ def test_classmethods_and_staticmethods_in_either_order(inside: bool) -> None:
     class Derived(Base):
         pass
 
+    for made in (Base, Derived):  # a class is an argument if it is found under its name
+        made.__qualname__ = made.__name__
+        monkeypatch.setattr(sys.modules[__name__], made.__name__, made, raising=False)
     for _ in range(2):
         assert Base.c(1) == ("Base", 1)
         assert Derived.c(1) == Derived().c(1) == ("Derived", 1)
@@ -730,3 +736,119 @@ def test_a_callable_key_does_not_let_an_old_instance_answer_for_a_new_one() -> N
     Product.objects.filter(pk=lamp.pk).update(name="lantern")
     assert name(Product.objects.get(pk=lamp.pk)) == "lantern"
     assert name(lamp) == "lamp"
+
+
+# --- functions of one name
+
+
+class Times:
+    """An object that is called, and has a method to bind."""
+
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __call__(self, value: int) -> int:
+        return self.factor * value
+
+    def method(self, value: int) -> int:
+        return self.factor * value
+
+    @classmethod
+    def of_class(cls, value: int) -> str:
+        return f"{cls.__name__} {value}"
+
+
+class Twice(Times):
+    pass
+
+
+def combine(*args: Any, **kwargs: Any) -> Any:
+    return args, kwargs
+
+
+def minus(a: int, b: int) -> int:
+    return a - b
+
+
+def passing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator as people write them."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@passing
+def decorated(value: int) -> int:
+    return value
+
+
+@passing
+@passing
+def decorated_twice(value: int) -> int:
+    return -value
+
+
+def test_partials_differ_by_what_they_are_made_of() -> None:
+    made = [
+        functools.partial(combine, 1),
+        functools.partial(combine, 2),
+        functools.partial(combine, "1"),
+        functools.partial(combine, x=1),
+        functools.partial(functools.partial(combine, 1), 2),
+        functools.partial(combine),
+        functools.partial(minus, 1),
+    ]
+    cached = [smart_cached(each) for each in made]
+    for _ in range(2):
+        assert [f(5) for f in cached] == [f(5) for f in made]
+    assert smart_cached(functools.partial(combine, 1)).get(5) == ((1, 5), {})
+    with pytest.raises(UnkeyableArgument, match="combine"):
+        smart_cached(functools.partial(combine, object()))
+    assert smart_cached(key="partial:{args}")(functools.partial(combine, Times(1)))
+
+
+def test_bound_methods_differ_by_what_they_are_bound_to() -> None:
+    assert smart_cached(Times.of_class)(1) == "Times 1"
+    assert smart_cached(Twice.of_class)(1) == "Twice 1"
+    with pytest.raises(UnkeyableArgument, match=r"Times\.method.*'self'"):
+        smart_cached(Times(2).method)
+    with pytest.raises(TypeError, match="model instance"):
+        smart_cached(Product(pk=1).get_deferred_fields)
+    assert smart_cached(key="bound:{value}")(Times(2).method)(5) == 10
+
+
+def test_what_a_name_does_not_tell_is_refused_at_decoration() -> None:
+    factor = 2
+
+    def closure(value: int) -> int:
+        return factor * value
+
+    @passing
+    def wrapped(value: int) -> int:
+        return factor * value
+
+    class Local(Times):
+        def itself(self, value: int) -> Any:
+            return super().method(value) if value else itself(self, 1)
+
+    itself = Local.itself
+    for wrong, name in ((closure, "factor"), (wrapped, "factor"), (Times(2), "Times")):
+        with pytest.raises(TypeError, match=rf"{name}.*key="):
+            smart_cached(wrong)
+        assert smart_cached(key=f"{name}:{{value}}")(wrong)(5) == 10
+    assert smart_cached(itself)
+    for plain in (decorated, decorated_twice, passing(minus)):
+        assert smart_cached(plain)
+
+
+def test_a_class_that_a_function_made_is_no_argument() -> None:
+    def make(value: int) -> type:
+        return type("Local", (), {"value": value})
+
+    f = smart_cached(lambda_named(lambda cls: cls.__name__))
+    assert (f(Times), f(Product)) == ("Times", "Product")
+    with pytest.raises(UnkeyableArgument, match="Local, which is not found"):
+        f(make(1))

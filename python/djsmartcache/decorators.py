@@ -9,6 +9,7 @@ from types import MethodType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.views import View
 
 from . import _core, computing, explicit, keys, prefixes, process, views
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
@@ -127,7 +128,7 @@ class _Options:
         if condition is not None and not callable(condition):
             raise TypeError(f"condition={condition!r}: a callable of the result, or None.")
         self.key = key
-        self.plans: dict[tuple[str, Any], _core.KeyPlan] = {}
+        self.plans: dict[Any, _core.KeyPlan] = {}
         """Of methods that method_decorator decorates anew at every request."""
         self.ttl = ttl
         self.stale = float(stale)
@@ -193,15 +194,8 @@ class _CachedClassMethod(classmethod):  # type: ignore[type-arg]
         return self.__func__.__get__(cls, type(cls))
 
 
-def _innermost(function: Any) -> Any:
-    """What is called in the end: method_decorator hands over a partial of a bound method."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
-
-
 def _check_kind(function: Any) -> None:
-    inner = _innermost(function)
+    inner = keys.innermost(function)
     if inspect.isasyncgenfunction(inner) or inspect.isgeneratorfunction(inner):
         raise TypeError(
             f"{inner!r} is a generator: it can be read once. Cache a function that returns a list."
@@ -224,7 +218,7 @@ class _Cached:
     def __init__(self, options: _Options, function: Callable[..., Any]) -> None:
         self.options = options
         self.function = function
-        self.name = keys.full_name(function)
+        self.name = keys.name_of(function)
         self.recipe = options.recipe(self.name)
         self.is_async = iscoroutinefunction(function) or iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
@@ -236,13 +230,13 @@ class _Cached:
     def _plan(self) -> _core.KeyPlan:
         """The compiled key; where a callable makes it, of the arguments' instances alone."""
         template = "instances" if callable(self.options.key) else self.options.key
-        method = getattr(_innermost(self.function), "__func__", None)
-        known = self.options.plans.get((self.name, method))
-        if known is None:
-            known = keys.plan(self.function, template, name=self.name)
-            if method is not None:
-                self.options.plans[self.name, method] = known
-        return known
+        inner = keys.innermost(self.function)
+        if not isinstance(getattr(inner, "__self__", None), View):
+            return keys.plan(self.function, template)
+        # A view's instance is no part of its plan.
+        if inner.__func__ not in self.options.plans:
+            self.options.plans[inner.__func__] = keys.plan(self.function, template)
+        return self.options.plans[inner.__func__]
 
     def _make_callable(self) -> Any:
         slow = self._aslow if self.is_async else self._slow
@@ -343,7 +337,7 @@ class _Cached:
         given = next((arg for arg in args[:1] if arg is not request), None)
         return views.CachedView(
             request,
-            getattr(_innermost(self.function), "__self__", given),
+            getattr(keys.innermost(self.function), "__self__", given),
             args,
             kwargs,
             job,

@@ -20,9 +20,11 @@ import pathlib
 import pickle
 import re
 import string
+import sys
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import MethodType
 from typing import Any, Final, Literal
 
 from django.core.exceptions import EmptyResultSet
@@ -57,18 +59,16 @@ class Key(str):
 # --- keys of calls
 
 
-def plan(
-    function: Callable[..., Any], template: str | None, *, name: str | None = None
-) -> _core.KeyPlan:
+def plan(function: Callable[..., Any], template: str | None) -> _core.KeyPlan:
     """Compile how calls of `function` become keys.
 
     Raises:
         KeyTemplateError: The template is malformed or names no argument.
-        TypeError: `function` has no name to make keys of, and no template is given.
+        TypeError: `function` has no name of its own to make keys of, and no template is given.
     """
-    literal = name or full_name(function)
-    if template is None and "<lambda>" in literal:
-        raise TypeError("lambdas of one module share a name: give smart_cached a key=.")
+    literal = name_of(function)
+    if template is None:
+        literal += own_part(function, literal)
     parameters = _parameters(function)
     of = functools.partial(_names_of, parameters)
     positional = of(inspect.Parameter.POSITIONAL_ONLY)
@@ -97,10 +97,74 @@ def plan(
     )
 
 
-def full_name(function: Callable[..., Any]) -> str:
-    """Module and qualified name; of a callable object, those of its class."""
-    named = function if hasattr(function, "__qualname__") else type(function)
+def name_of(function: Callable[..., Any]) -> str:
+    """Module and qualified name of a function, under partials; of an object, those of its class."""
+    named = innermost(function)
+    view = _view_class(named)
+    if view is not None:
+        named = view
+    elif not hasattr(named, "__qualname__"):
+        named = type(named)
     return f"{named.__module__}.{named.__qualname__}"
+
+
+def innermost(function: Any) -> Any:
+    """What a partial calls in the end."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function
+
+
+def _view_class(function: Any) -> type | None:
+    """The class of what `as_view()` made: Django's or REST framework's, whose names are all one."""
+    found = getattr(function, "view_class", None) or getattr(function, "cls", None)
+    return found if isinstance(found, type) else None
+
+
+def own_part(function: Callable[..., Any], name: str) -> str:
+    """What tells a function from others of its name: arguments of a partial, what it is bound to.
+
+    Raises:
+        TypeError: It has what no key can show, such as the variables of a closure.
+    """
+    inner = innermost(function)
+    if not hasattr(inner, "__qualname__"):
+        raise TypeError(f"objects of {name} share a name: give smart_cached a key=.")
+    if "<lambda>" in name:
+        raise TypeError("lambdas of one module share a name: give smart_cached a key=.")
+    cells = _closure(inspect.unwrap(inner))
+    if cells:
+        raise TypeError(
+            f"{name} uses {', '.join(cells)} of the function around it, of which its name tells "
+            "nothing: make that an argument, or give smart_cached a key=."
+        )
+    arguments: list[Any] = []
+    while isinstance(function, functools.partial):
+        if function.args or function.keywords:
+            arguments.append((function.args, function.keywords))
+        function = function.func
+    if isinstance(function, MethodType):
+        arguments.append(function.__self__)
+    if account(arguments):
+        raise TypeError(
+            f"{name} is bound to a model instance, which may change: decorate the function itself, "
+            "or give smart_cached a key=."
+        )
+    text = b"".join(identify("self", each, function=name)[0] for each in arguments)
+    return text.decode("utf-8", "surrogatepass")
+
+
+def _closure(function: Any) -> list[str]:
+    """The variables that a function takes from the call that made it."""
+    code = getattr(function, "__code__", None)
+    if code is None or "<locals>" not in function.__qualname__ or _view_class(function):
+        return []
+    return [name for name in code.co_freevars if name not in (function.__name__, "__class__")]
+
+
+def full_name(cls: type) -> str:
+    """Module and qualified name of a class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -190,9 +254,15 @@ def _identified(name: str, value: Any, function: str) -> tuple[bytes, int]:
     try:
         return render(value), 0
     except _Unkeyable as found:
+        made = isinstance(found.value, type)
+        part = (
+            f"the class {full_name(found.value)}, which is not found under that name,"
+            if made
+            else f"a {full_name(type(found.value))}"
+        )
         raise UnkeyableArgument(
-            f"{function or 'the function'}: argument {name!r} has no stable identity, because of a "
-            f"{_type_name(type(found.value))} in it. Give smart_cached a key= without it, or "
+            f"{function or 'the function'}: argument {name!r} has no stable identity, because of "
+            f"{part} in it. Give smart_cached a key= without it, or "
             "one that names a part of it, such as key='x:{" + name + ".id}'."
         ) from None
 
@@ -307,9 +377,11 @@ def render(value: Any) -> bytes:
     if isinstance(value, Promise):
         return render(str(value))
     if isinstance(value, enum.Enum):
-        return _typed("enum", _core.encode_text(_type_name(cls)), _enum_name(value))
+        return _typed("enum", _core.encode_text(full_name(cls)), _enum_name(value))
     if isinstance(value, type):
-        return _typed("class", _core.encode_text(_type_name(value)))
+        if not _reachable(value):
+            raise _Unkeyable(value)
+        return _typed("class", _core.encode_text(full_name(value)))
     for base, parts in _LEAVES:
         if isinstance(value, base):
             return _of(cls, base, parts(value))
@@ -317,13 +389,21 @@ def render(value: Any) -> bytes:
         if not cls.__dataclass_params__.frozen:
             raise _Unkeyable(value)
         fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
-        return _typed("dataclass", _core.encode_text(_type_name(cls)), _items(fields))
+        return _typed("dataclass", _core.encode_text(full_name(cls)), _items(fields))
     for base, plain in _SUBCLASSED:
         if isinstance(value, base):
             if getattr(value, "__dict__", None) and cls is not QueryDict:
                 break  # it holds more than its base shows
-            return _typed("of", _core.encode_text(_type_name(cls)), render(plain(value)))
+            return _typed("of", _core.encode_text(full_name(cls)), render(plain(value)))
     raise _Unkeyable(value)
+
+
+def _reachable(cls: type) -> bool:
+    """Whether a class is what its name says: those that a function makes share one."""
+    found: Any = sys.modules.get(cls.__module__)
+    for name in cls.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is cls
 
 
 def _typed(kind: str, *parts: bytes) -> bytes:
@@ -332,12 +412,8 @@ def _typed(kind: str, *parts: bytes) -> bytes:
 
 def _of(cls: type, base: type, parts: tuple[Any, ...]) -> bytes:
     # The class beside a well-known base: a subclass may behave differently.
-    name = [] if cls is base else [_core.encode_text(_type_name(cls))]
+    name = [] if cls is base else [_core.encode_text(full_name(cls))]
     return _typed(base.__name__, *name, *(render(part) for part in parts))
-
-
-def _type_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _enum_name(value: enum.Enum) -> bytes:
