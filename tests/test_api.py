@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import transaction
 
 import djsmartcache as sc
@@ -431,3 +432,33 @@ def test_a_store_that_is_down_is_never_an_exception(redis_server: RedisServer) -
             pass
     finally:
         redis_server.start()
+
+
+# --- keys dropped in a transaction
+
+
+@pytest.mark.parametrize("by", ["function", "key", "task"])
+@pytest.mark.parametrize("stored", ["computed", "set"])
+def test_a_key_dropped_in_a_transaction_is_dropped_after_its_commit_too(
+    by: str, stored: str
+) -> None:
+    f = sc.smart_cached(key="k", ttl=None)(lambda: "old")
+
+    def reader() -> Any:
+        return f() if stored == "computed" else sc.cache_set("k", "old", ttl=None)
+
+    def drop() -> None:
+        if by == "function":
+            f.invalidate()
+        elif by == "key":
+            sc.cache_invalidate("k")
+        else:
+            async_to_sync(f.ainvalidate)()
+
+    reader()
+    with transaction.atomic():
+        drop()
+        assert sc.cache_get("k") is None
+        assert other_thread(reader)  # it knows nothing of what is not committed
+        assert sc.cache_get("k") == "old"
+    assert sc.cache_get("k") is None

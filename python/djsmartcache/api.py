@@ -1,9 +1,9 @@
 """The manual API: values by key, locks, and invalidation by name, object, model or table.
 
-Explicit operations act at once, inside of a transaction as well; `invalidate_obj` and its kin are
-writes: inside of a transaction they take effect after its COMMIT. The store being down is a miss or
-False, never an exception. Each function has a form for tasks with an `a` before its name, which
-does not hold the loop.
+Explicit operations act at once, inside of a transaction as well, and `cache_invalidate` once more
+after its COMMIT. `invalidate_obj` and its kin are writes: inside of a transaction they take effect
+after its COMMIT. The store being down is a miss or False, never an exception. Each function has a
+form for tasks with an `a` before its name, which does not hold the loop.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def cache_set_many(
 
 
 def cache_invalidate(*names: str) -> int:
-    """Drop keys and everything that was made from their values, at once.
+    """Drop keys and everything that was made from their values, at once; in a transaction, after COMMIT too.
 
     Args:
         names: Keys, as for `cache_get`. None: nothing is done.
@@ -131,7 +131,7 @@ def cache_invalidate(*names: str) -> int:
     computation that is under way is not stored.
     *Cost*: one round trip for all. Blocks.
     """
-    return process.delete([keys.encode(name) for name in names]) if names else 0
+    return explicit.drop([keys.encode(name) for name in names]) if names else 0
 
 
 def cache_get_or_set(
@@ -367,17 +367,17 @@ async def acache_set_many(
     return await process.run(cache_set_many, dict(values), ttl, tuple(tags))
 
 
-async def acache_invalidate(*names: str) -> int:
-    """Do as `cache_invalidate`, in a thread of its own: the event loop is not blocked."""
-    return await process.run(cache_invalidate, *names)
-
-
 async def acache_ttl(key: str) -> float | None:
     """Do as `cache_ttl`, in a thread of its own: the event loop is not blocked."""
     return await process.run(cache_ttl, key)
 
 
 # Through Django's thread for synchronous code, where a task's transactions are.
+
+
+async def acache_invalidate(*names: str) -> int:
+    """Do as `cache_invalidate`, in Django's thread, whose transaction it belongs to."""
+    return await sync_to_async(cache_invalidate)(*names)
 
 
 async def ainvalidate_tags(*names: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import MethodType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.views import View
 
 from . import _core, computing, explicit, keys, prefixes, process, views
@@ -393,11 +393,11 @@ class _Cached:
         *Cost*: one round trip. Blocks.
         """
         key, _ = self._key_of(args, kwargs)
-        return process.delete([key]) > 0
+        return explicit.drop([key]) > 0
 
     async def ainvalidate(self, *args: Any, **kwargs: Any) -> bool:
-        """Do as `invalidate`, without blocking the event loop."""
-        return await process.run(self.invalidate, *args, **kwargs)
+        """Do as `invalidate`, in Django's thread, whose transaction it belongs to."""
+        return await sync_to_async(self.invalidate)(*args, **kwargs)
 
     def get(self, *args: Any, default: Any = None, **kwargs: Any) -> Any:
         """Read what is cached for a call. Computes nothing.

@@ -1,6 +1,7 @@
 """Explicit reads and stores by key, and the checks of what users give.
 
-They act at once, inside of a transaction as well, and are recorded where a computation makes them.
+They act at once, inside of a transaction as well; what is dropped there is dropped once more after
+COMMIT. They are recorded where a computation makes them.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import _core, computing, conf, keys, process
-from .orm import dependencies, scopes, switches
+from .orm import dependencies, scopes, switches, transaction
 
 
 def read(key: bytes, default: Any, identity: int = 0) -> Any:
@@ -57,6 +58,14 @@ def write(
     if not stored:
         computing.log_failure()
     return stored
+
+
+def drop(gone: Sequence[bytes]) -> int:
+    """Drop keys at once, and once more after COMMIT where a transaction is open; gives how many
+    were there."""
+    count = process.delete(gone)
+    transaction.note_keys(gone)
+    return count
 
 
 def check_ttl(ttl: Any) -> None:

@@ -28,10 +28,12 @@ class Changes:
     that the images were taken for; 0 where there were none.
     """
 
-    __slots__ = ("tables", "tags")
+    __slots__ = ("keys", "tables", "tags")
 
     def __init__(self) -> None:
         self.tags: set[int] = set()
+        self.keys: set[bytes] = set()
+        """Dropped by name: dropped again after COMMIT, for another may have stored them anew."""
         self.tables: dict[int, tuple[int, int]] = {}
 
     def add(self, tags: set[int], tables: dict[int, tuple[int, int]]) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections
 
-from djsmartcache import process
+from djsmartcache import _core, process
 from djsmartcache.orm import catalog, dependencies, schemes, scopes
 from djsmartcache.orm.state import Changes, internal, state_of
 from djsmartcache.orm.switches import silent
@@ -297,6 +297,17 @@ def note_anywhere(tags: Iterable[int]) -> None:
         bump(set(tags), {})
 
 
+def note_keys(keys: Collection[bytes]) -> None:
+    """Note keys that the user drops, to be dropped once more after the COMMIT of every transaction
+    open in this thread: until then others compute from what it has not committed."""
+    for connection in connections.all(initialized_only=True):
+        if in_transaction(connection):
+            note(connection, [_core.key_tag(key) for key in keys])
+            changes = state_of(connection).changes
+            if changes is not None:
+                changes.keys.update(keys)
+
+
 # --- ends of transactions, called by `patch`
 
 
@@ -347,6 +358,8 @@ def settle(connection: BaseDatabaseWrapper) -> None:
             state.baseline = Changes()
         state.baseline.add(changes.tags, changes.tables)
     bump(changes.tags, changes.tables)
+    if changes.keys:
+        process.delete(list(changes.keys))
     recount(connection)
 
 
