@@ -162,8 +162,15 @@ def test_what_cannot_be_cached_is_refused_at_once() -> None:
         smart_cached(ttl="5")
     with pytest.raises(TypeError, match="tags"):
         smart_cached(tags="users")
-    with pytest.raises(TypeError):
-        smart_cached(unknown=1)
+    for wrong_option, told in (
+        ({"unknown": 1}, "'unknown'; it has: key, ttl,"),
+        ({"tags": None}, "tags=None: a list of names"),
+        ({"vary": 5}, 'vary=5: "user"'),
+        ({"depends_on": None}, "depends_on=None: models, instances"),
+        ({"depends_on": "shop.Product"}, "depends_on='shop.Product': models"),
+    ):
+        with pytest.raises(TypeError, match=told):
+            smart_cached(**wrong_option)  # type: ignore[arg-type]
     with pytest.raises(KeyTemplateError, match="nobody"):
         smart_cached(key="{nobody}")(lambda a: a)
 
@@ -414,6 +421,29 @@ def test_a_transaction_still_reads_what_it_has_not_touched() -> None:
         Product.objects.create(name="lamp")
         assert f() == 0
     assert f.__wrapped__.calls == 1
+
+
+def test_a_caller_in_a_transaction_waits_for_a_limited_time(settings: Any) -> None:
+    settings.SMARTCACHE_LOCK_TIMEOUT = 0.1
+    entered, go = threading.Event(), threading.Event()
+
+    def compute(leads: bool) -> bool:
+        if leads:
+            entered.set()
+            assert go.wait(WAIT)  # as for a row that the transaction has locked
+        return leads
+
+    f = smart_cached(key="held")(compute)
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):  # first asked of the store by Python, then by the core
+            leader = pool.submit(f, True)
+            assert entered.wait(WAIT)
+            with transaction.atomic():
+                assert not f(False)
+            go.set()
+            assert leader.result(WAIT)
+            f.invalidate(True)
+            entered.clear(), go.clear()
 
 
 def test_nothing_is_read_or_stored_while_disabled() -> None:

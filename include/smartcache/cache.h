@@ -94,6 +94,7 @@ struct FindOptions {
   bool lock = true;         // across processes (and Options::use_lock)
   bool wait = true;         // for flights of this process; false: kWait. On an event loop's
                             // thread a wait holds up all that the leader may need: use false there
+  bool linger = true;       // for another process that computes; false: kWait, without a flight
   bool nested = false;  // the caller leads another key: bound the wait, so that circles dissolve
   bool stale = false;   // a value past its soft TTL is served while one caller refreshes
 };

@@ -192,6 +192,12 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
       answer.local = std::move(stale_local);
       return answer;
     }
+    if (!state->options.linger) {
+      End(*state, FlightEnd::kFailed);
+      Answer answer;
+      answer.kind = AnswerKind::kWait;
+      return answer;
+    }
     stats_.Add(Counter::kLockWait);
     const auto freed = store_->AwaitUnlock(state->key, options_.lock_timeout);
     if (!freed.ok()) {

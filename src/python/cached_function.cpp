@@ -115,7 +115,8 @@ PyObject* CallSlow(Object* function, const Call& call, std::string_view key, std
 }
 
 // The way of a call that L1 did not answer: a hit in the store ends it here, anything else goes on
-// in `slow`. No context is under way in this process, so the caller leads no other key.
+// in `slow`, waiting included: how long this caller may wait, Python knows. No context is under way
+// in this process, so the caller leads no other key.
 PyObject* CallStore(Object* function, const Call& call, std::string_view key,
                     std::uint64_t identity) {
   FindOptions options;
@@ -123,7 +124,8 @@ PyObject* CallStore(Object* function, const Call& call, std::string_view key,
   options.owner = static_cast<std::uint64_t>(PyThread_get_thread_ident()) << 1;
   options.lock = function->lock;
   options.stale = function->stale;
-  options.wait = false;  // `slow` knows whether this thread may
+  options.wait = false;
+  options.linger = false;
   bool hit = false;
   const Ref answer = Ref::Steal(FindForCall(key, options, hit));
   if (!answer) return nullptr;
