@@ -60,6 +60,24 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SMARTCACHE_TTL", "SMARTCACHE_DEFAULT_TTL"),
+        ("SMARTCACHE_URL", "SMARTCACHE_REDIS_URL"),
+        ("SMART_CACHE_REDIS_URL", "SMARTCACHE_REDIS_URL"),
+        ("SMARTCACHE_XYZZY", None),
+    ],
+)
+def test_a_name_is_compared_by_what_is_its_own(settings: Any, name: str, meant: str | None) -> None:
+    setattr(settings, name, 5)
+    ((id_, message, hint),) = found()
+    assert id_ == "smartcache.E001"
+    assert name in message
+    assert hint
+    assert hint.startswith(f"Did you mean {meant}?" if meant else "Known: ")
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("REDIS_URL", "http://localhost"),

@@ -16,6 +16,7 @@ from . import conf, process, serializers
 from .exceptions import SettingError
 
 _KINDS = {"value": "smartcache.E002", "later": "smartcache.E003"}
+_PREFIXES = (conf.PREFIX, "SMART_CACHE_")
 _TLS_SCHEMES = ("rediss", "valkeys")
 TESTED_VENDORS = frozenset({"postgresql", "sqlite"})
 
@@ -40,10 +41,13 @@ def check_settings(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> 
 
 def _unknown_names() -> Iterator[Error]:
     known = conf.names()
+    # Compared without what all of them begin with, which would make any two alike.
+    rests = [name.removeprefix(conf.PREFIX) for name in known]
     for name in dir(django_settings):
-        if name.startswith(conf.PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"Did you mean {near[0]}? " if near else ""
+        prefix = next((each for each in _PREFIXES if name.startswith(each)), None)
+        if prefix is not None and name not in known:
+            near = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1, cutoff=0.4)
+            hint = f"Did you mean {conf.PREFIX}{near[0]}? " if near else ""
             yield Error(
                 f"{name} is not a setting of djsmartcache.",
                 hint=f"{hint}Known: {', '.join(sorted(known))}.",
