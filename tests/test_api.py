@@ -356,10 +356,25 @@ async def test_a_task_does_not_hold_what_the_one_that_started_it_holds() -> None
         assert not await asyncio.to_thread(lambda: not taken("l"))
 
 
-@pytest.mark.parametrize("wrong", [-1, True])
+@pytest.mark.parametrize("wrong", [-1, True, 0, "5", float("nan")])
 def test_a_lock_s_times_are_checked(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="timeout"):
+    with pytest.raises((TypeError, ValueError), match=r"timeout=.*seconds above 0"):
         sc.cache_lock("l", timeout=wrong)
+    assert sc.cache_lock("l", wait=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: sc.cache_get_many("abc"), r"a list of keys, such as \['abc'\]"),
+        (lambda: sc.cache_set_many([("a", 1)]), "a mapping of keys to values"),
+        (lambda: sc.cache_set("k", 1, tags=None), r"tags=None: a list of names, \(\) for none"),
+        (lambda: sc.invalidate_tables(5), "names of tables, not 5"),
+    ],
+)
+def test_wrong_arguments_are_told_with_what_is_allowed(call: Any, told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        call()
 
 
 # --- tasks

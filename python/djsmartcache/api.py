@@ -56,10 +56,13 @@ def cache_get_many(wanted: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         InvalidKey: A key is not text, or is empty.
+        TypeError: ``wanted`` is one text.
 
     *Consistency*: as `cache_get` for each key; the values need not be of one moment.
     *Cost*: one round trip for all; one for each inside of a cached function.
     """
+    if isinstance(wanted, str):
+        raise TypeError(f"cache_get_many({wanted!r}): a list of keys, such as [{wanted!r}].")
     names = {keys.encode(key): key for key in wanted}
     return {names[key]: value for key, value in explicit.read_many(list(names)).items()}
 
@@ -111,6 +114,8 @@ def cache_set_many(
     *Consistency*: as `cache_set` for each key; a reader may see some stored and others not yet.
     *Cost*: that of `cache_set` for each. Blocks.
     """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"cache_set_many({values!r}): a mapping of keys to values.")
     names = explicit.check_tags(tags)
     return [key for key, value in values.items() if not cache_set(key, value, ttl, names)]
 
@@ -363,8 +368,8 @@ async def acache_set_many(
     values: Mapping[str, Any], ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
 ) -> list[str]:
     """Do as `cache_set_many`, in a thread of its own: the event loop is not blocked."""
-    await computing.asettle(dict(values))
-    return await process.run(cache_set_many, dict(values), ttl, tuple(tags))
+    await computing.asettle(values)
+    return await process.run(cache_set_many, values, ttl, tags)
 
 
 async def acache_ttl(key: str) -> float | None:

@@ -9,6 +9,7 @@ from types import MethodType
 from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.db.models import Model, QuerySet
 from django.views import View
 
 from . import _core, computing, explicit, keys, prefixes, process, views
@@ -91,6 +92,11 @@ def smart_cached(function: Any = None, /, **options: Any) -> Any:
     write, see docs/consistency.md. Results are private copies.
     *Cost*: a hit in the process' memory takes no I/O; another one trip to the store.
     """
+    unknown = sorted(options.keys() - _Options.names())
+    if unknown:
+        raise TypeError(
+            f"smart_cached has no option {unknown[0]!r}; it has: {', '.join(_Options.names())}."
+        )
     made = _Options(**options)
     if function is None:
         return functools.partial(_decorate, made)
@@ -142,15 +148,23 @@ class _Options:
         self.depends_on: tuple[Any, ...] | Callable[..., Any] = (
             depends_on if _gives_things(depends_on) else _as_tuple(depends_on)
         )
+        if not callable(self.depends_on):
+            _check_things(self.depends_on)
         if vary is None:
             self.vary: tuple[str | Callable[..., Any], ...] = ()
+        elif isinstance(vary, Iterable) and not isinstance(vary, str):
+            self.vary = tuple(vary)
         else:
-            self.vary = (vary,) if isinstance(vary, str) or callable(vary) else tuple(vary)
+            self.vary = (vary,)
         for each in self.vary:
             if each != "user" and not callable(each):
                 raise TypeError(
                     f'vary={vary!r}: "user", a callable of the arguments, or several of these.'
                 )
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return list(inspect.signature(cls).parameters)
 
     def recipe(self, name: str) -> Recipe:
         # Counted by name: method_decorator decorates anew at every request.
@@ -171,6 +185,16 @@ class _Options:
 def _gives_things(value: Any) -> bool:
     # Model classes and managers are callable as well, and are what is depended on.
     return inspect.isroutine(value) or isinstance(value, functools.partial)
+
+
+def _check_things(things: tuple[Any, ...]) -> None:
+    for thing in things:
+        named = isinstance(thing, Model | QuerySet)
+        if not named and not (isinstance(thing, type) and issubclass(thing, Model)):
+            raise TypeError(
+                f"depends_on={thing!r}: models, instances and querysets, or a callable of the "
+                "arguments that gives them."
+            )
 
 
 def _as_tuple(things: Any) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ COMMIT. They are recorded where a computation makes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import _core, computing, conf, keys, process
@@ -83,10 +83,12 @@ def check_tags(tags: Any) -> tuple[str, ...]:
 
     Raises:
         InvalidKey: One is not text, or is empty.
-        TypeError: It is one text, not several.
+        TypeError: It is one text, or no collection.
     """
     if isinstance(tags, str):
         raise TypeError(f"tags={tags!r}: a list of names, such as [{tags!r}].")
+    if not isinstance(tags, Iterable):
+        raise TypeError(f"tags={tags!r}: a list of names, () for none.")
     return tuple(keys.check_text(tag, "a tag") for tag in tags)
 
 

@@ -50,6 +50,9 @@ def model(of: Any) -> None:
 def tables(names: Iterable[str]) -> None:
     """Bump every row of tables, in each database of the project."""
     wanted = list(names)
+    for name in wanted:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"invalidate_tables takes names of tables, not {name!r}")
     for connection in _databases():
         transaction.note_tables(connection, wanted)
 

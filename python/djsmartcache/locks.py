@@ -60,9 +60,12 @@ class CacheLock:
     """See `api.cache_lock`. One object may be entered by many threads and tasks."""
 
     def __init__(self, name: bytes, timeout: float | None, wait: float | None) -> None:
-        for what, seconds in (("timeout", timeout), ("wait", wait)):
-            if seconds is not None and (isinstance(seconds, bool) or not seconds >= 0):
-                raise ValueError(f"{what}={seconds!r}: seconds, or None.")
+        for what, seconds, least in (("timeout", timeout, "above 0"), ("wait", wait, "0 or more")):
+            number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+            if seconds is not None and not number:
+                raise TypeError(f"{what}={seconds!r}: seconds {least}, or None.")
+            if seconds is not None and not (seconds > 0 or (what == "wait" and seconds == 0)):
+                raise ValueError(f"{what}={seconds!r}: seconds {least}, or None.")
         self._name = name.decode("latin-1")  # the core takes text, and any bytes are
         self._lease = conf.current().lock_timeout if timeout is None else timeout
         self._wait = wait
