@@ -882,3 +882,63 @@ def test_a_class_that_a_function_made_is_no_argument() -> None:
     assert (f(Times), f(Product)) == ("Times", "Product")
     with pytest.raises(UnkeyableArgument, match="Local, which is not found"):
         f(make(1))
+
+
+# --- refreshing
+
+
+def test_a_refresh_that_raises_leaves_what_is_there() -> None:
+    results: list[Any] = [1, ZeroDivisionError(), 2]
+
+    def compute() -> Any:
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    f = smart_cached(key="renewed")(compute)
+    outer = smart_cached(key="of-renewed")(lambda: f())
+    assert outer() == 1
+    with pytest.raises(ZeroDivisionError):
+        f.refresh()
+    assert f() == outer() == 1
+    assert f.refresh() == 2
+    assert f.get() == f() == outer() == 2
+    assert results == []
+
+
+async def test_a_refresh_in_a_task_that_raises_leaves_what_is_there() -> None:
+    results: list[Any] = [1, ZeroDivisionError(), 2]
+
+    @smart_cached(key="renewed")
+    async def f() -> Any:
+        result = results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    assert await f() == 1
+    with pytest.raises(ZeroDivisionError):
+        await f.refresh()
+    assert await f() == 1
+    assert await f.refresh() == 2
+    assert await f() == 2
+
+
+def test_what_is_there_is_served_while_it_is_refreshed() -> None:
+    seen: list[Any] = []
+    f = smart_cached(key="renewed")(lambda: seen.append(f.get()) or len(seen))
+    assert f() == 1
+    assert f.refresh() == 2
+    assert seen == [None, 1]
+
+
+def test_a_refresh_stores_nothing_that_was_invalidated_meanwhile() -> None:
+    @smart_cached(key="renewed")
+    def f() -> int:
+        f.invalidate()
+        return 1
+
+    f.set(value=0)
+    assert f.refresh() == 1
+    assert f.get() is None

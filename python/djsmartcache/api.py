@@ -121,7 +121,9 @@ def cache_set_many(
 
 
 def cache_invalidate(*names: str) -> int:
-    """Drop keys and everything that was made from their values, at once; in a transaction, after COMMIT too.
+    """Drop keys and everything that was made from their values, at once.
+
+    In a transaction they are dropped again after its COMMIT.
 
     Args:
         names: Keys, as for `cache_get`. None: nothing is done.

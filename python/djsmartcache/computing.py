@@ -185,6 +185,35 @@ def compute(job: Job, answer: _core.Answer) -> Any:
         return stale_instead(job, answer, error)
 
 
+def lead_anew(job: Job) -> _core.Answer | None:
+    """The lead to compute a value although there is one, which is served meanwhile; None: another
+    computes it, or this caller must not."""
+    if _barred(job) or transaction.inside() or transaction.snapshot():
+        return None
+    other = job.identity ^ 1  # which the entry does not have, so it is a miss
+    answer = process.cache().find(job.key, identity=other, owner=caller(), lock=False, wait=False)
+    return answer if answer.kind == _core.LEAD else None
+
+
+def renew(job: Job, answer: _core.Answer) -> Any:
+    """Compute under a lead of `lead_anew`; what is there stays if that raises."""
+    with Leading(job, answer) as leading:
+        leading.declare()
+        value = settle(job.compute())
+        leading.replace(value)
+        return value
+
+
+async def arenew(job: Job, answer: _core.Answer) -> Any:
+    """As `renew`, for a task; `job.compute` gives an awaitable."""
+    with Leading(job, answer, threaded=True) as leading:
+        if job.tags or job.depends_on:
+            await process.run(leading.declare)
+        value = await asettle(await job.compute())
+        await process.run(leading.replace, value)
+        return value
+
+
 async def aobtain(job: Job) -> Any:
     """As `obtain`, for a task; `job.compute` gives an awaitable."""
     found = await alook(job)
@@ -208,7 +237,7 @@ async def acompute(job: Job, answer: _core.Answer) -> Any:
 
 def _without_store(job: Job) -> tuple[Found | None, bool]:
     """What to do without asking the store: a hit in L1, or nothing (None). True: do ask it."""
-    if switches.disabled() or not conf.current().enabled or _leads(job.key):
+    if _barred(job):
         return None, False
     cache = process.cache()
     if transaction.writing():
@@ -225,6 +254,10 @@ def _without_store(job: Job) -> tuple[Found | None, bool]:
             job.recipe.counters.hits += 1
             return Found(value, "local"), False
     return None, True
+
+
+def _barred(job: Job) -> bool:
+    return switches.disabled() or not conf.current().enabled or _leads(job.key)
 
 
 def _find(job: Job, owner: int, *, wait: bool) -> _core.Answer:
@@ -395,6 +428,17 @@ class Leading:
             recipe.counters.not_stored += 1
             _unshared.add((lead or self.lead).key)
         return kept
+
+    def replace(self, value: Any) -> None:
+        """Store the value in place of the entry that is there, which ends with all made of it;
+        neither if somebody dropped it meanwhile: the value may be older."""
+        key = self.job.key
+        if process.cache().fresh([(_core.key_tag(key), self.lead.key_token)]):
+            process.delete([key])
+            self.end(retry=True)
+            answer = process.cache().find(key, identity=self.job.identity, lock=False, wait=False)
+            if answer.lead is not None:
+                self.store(value, lead=answer.lead)
 
     def _encode(self, value: Any) -> tuple[bytes, int]:
         """Encode before anything is decided: it may ask the database, through a queryset that a

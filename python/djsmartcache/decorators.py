@@ -488,21 +488,33 @@ class _Cached:
             The new result; of a coroutine function, an awaitable of it.
 
         Raises:
-            Exception: Whatever the function raises. The old result is dropped then.
+            Exception: Whatever the function raises. The old result stays then; a view's is dropped.
 
-        *Consistency*: calls that begin meanwhile wait for the new result.
+        *Consistency*: calls of a function that begin meanwhile get the old result, those of a view
+        wait for the new one. If the result is invalidated meanwhile, nothing is stored.
         *Cost*: one round trip, and that of a miss. Blocks.
         """
         if self.is_async:
             return self.arefresh(*args, **kwargs)
+        if views.request_in(args) is None:
+            job = self._job(*self._full_key(args, kwargs), args, kwargs)
+            lead = computing.lead_anew(job)
+            if lead is not None:
+                return computing.renew(job, lead)
         self.invalidate(*args, **kwargs)
         return self.callable(*args, **kwargs)
 
     async def arefresh(self, *args: Any, **kwargs: Any) -> Any:
         """Do as `refresh`, without blocking the event loop."""
+        if not self.is_async:
+            return await sync_to_async(self.refresh)(*args, **kwargs)
+        if views.request_in(args) is None:
+            job = self._job(*self._full_key(args, kwargs), args, kwargs)
+            lead = await process.run(computing.lead_anew, job)
+            if lead is not None:
+                return await computing.arenew(job, lead)
         await self.ainvalidate(*args, **kwargs)
-        result = self.callable(*args, **kwargs)
-        return await cast("Awaitable[Any]", result) if self.is_async else result
+        return await cast("Awaitable[Any]", self.callable(*args, **kwargs))
 
     def uncached(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself: the cache is neither read nor stored to for this call.

@@ -115,8 +115,8 @@ PyObject* CallSlow(Object* function, const Call& call, std::string_view key, std
 }
 
 // The way of a call that L1 did not answer: a hit in the store ends it here, anything else goes on
-// in `slow`, waiting included: how long this caller may wait, Python knows. No context is under way
-// in this process, so the caller leads no other key.
+// in `slow`, which knows how long this thread may wait for others. No context is under way in this
+// process, so the caller leads no other key.
 PyObject* CallStore(Object* function, const Call& call, std::string_view key,
                     std::uint64_t identity) {
   FindOptions options;

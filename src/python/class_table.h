@@ -29,7 +29,7 @@ enum class ClassKind : std::uint8_t {
 
 struct Class {
   ClassKind kind = ClassKind::kOther;
-  bool holds_models = false;  // an instance may be a model instance, or hold some
+  bool holds_models = false;    // an instance may be a model instance, or hold some
   std::string label = {};       // kModel: app_label.ModelName
   mutable Ref rows_label = {};  // kModel: see rows.h; made when first asked
 };
