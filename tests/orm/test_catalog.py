@@ -1,41 +1,13 @@
-"""Which names are tables, and what the database changes along with them."""
+"""Which names are tables, and what their names are."""
 
 from __future__ import annotations
 
-import django
 import pytest
 from django.db import connection, models
 from django.test.utils import isolate_apps
 
-from djsmartcache.orm import catalog, scopes
+from djsmartcache.orm import catalog, schema, scopes
 from tests.testapp.models import Product
-
-
-@pytest.mark.skipif(django.VERSION < (6, 1), reason="the database cascades since Django 6.1")
-@isolate_apps("tests.testapp")
-def test_cascades_of_the_database_are_followed() -> None:
-    class Owner(models.Model):  # noqa: DJ008
-        class Meta:
-            app_label = "testapp"
-
-    class Pet(models.Model):  # noqa: DJ008
-        owner = models.ForeignKey(Owner, models.DB_CASCADE)  # type: ignore[attr-defined]
-
-        class Meta:
-            app_label = "testapp"
-
-    class Toy(models.Model):  # noqa: DJ008
-        pet = models.ForeignKey(Pet, models.DB_SET_NULL, null=True)  # type: ignore[attr-defined]
-        other = models.ForeignKey(Owner, models.CASCADE)
-
-        class Meta:
-            app_label = "testapp"
-
-    found = catalog._cascades([Owner, Pet, Toy])
-    assert found == {
-        "testapp_owner": {"testapp_pet", "testapp_toy"},
-        "testapp_pet": {"testapp_toy"},
-    }
 
 
 @isolate_apps("tests.testapp")
@@ -62,7 +34,7 @@ def test_models_that_disagree_on_a_key_name_rows_by_none() -> None:
 @pytest.mark.usefixtures("shop")
 @pytest.mark.parametrize("store", ["embedded"], indirect=True)
 def test_only_permanent_tables_are_plain() -> None:
-    catalog.forget(connection)
+    schema.forget(connection)
     with connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE scratch (id integer)")
     assert catalog.is_plain(connection, "django_migrations")
@@ -91,6 +63,12 @@ def test_tables_made_later_are_plain_too() -> None:
 def test_a_table_has_one_name(name: str) -> None:
     own = scopes.table_tags(connection, Product._meta.db_table)
     assert scopes.table_tags(connection, name).table == own.table
+
+
+def test_a_dot_may_be_part_of_a_name() -> None:
+    assert scopes.plain("Sales.2024") == "sales.2024"
+    assert scopes.plain('shop"."sales.2024') == "sales.2024"
+    assert scopes.plain("[dbo] . [Sales]") == "sales"
 
 
 def test_databases_are_told_apart(settings: object) -> None:

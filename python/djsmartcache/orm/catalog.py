@@ -1,28 +1,23 @@
 """Which names are tables, so that a bump of each write to them is certain to be sent.
 
-A name that is neither the table of a managed model nor, by introspection, a plain table of the
-database may be a view, a temporary table or another schema's: nothing tells when it changes, so no
-answer read from it is stored. That costs users of views the cache, and never a stale answer.
+A name that is no plain table of the database may be a view, a temporary table or another schema's:
+nothing tells when it changes, so no answer read from it is stored. That costs users of views the
+cache, and never a stale answer. What is written through such a name is found, or is everything.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.db import DatabaseError
 
 from djsmartcache import conf
-from djsmartcache.orm import scopes
-from djsmartcache.orm.state import internal
+from djsmartcache.orm import schema, scopes
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model
-
-logger = logging.getLogger("djsmartcache")
 
 
 class Registry:
@@ -39,7 +34,7 @@ class Registry:
             options = model._meta
             if options.proxy:
                 continue
-            name = plain(options.db_table)
+            name = scopes.plain(options.db_table)
             self.by_table.setdefault(name, model)
             if options.managed:
                 managed.add(name)
@@ -48,22 +43,14 @@ class Registry:
             self._keys[name] = key if self._keys.get(name, key) == key else None
         self.every = frozenset(self.by_table)
         self.managed = frozenset(managed)
-        self.cascades = _cascades(models)
 
     def key_column(self, model: type[Model]) -> str | None:
         """Give the column by which tags name the rows of a model's table; None: they do not."""
         own = model._meta.pk.column if model._meta.pk is not None else None
-        return own if self._keys.get(plain(model._meta.db_table), own) == own else None
-
-
-def plain(table: str) -> str:
-    """Give a table's name as `tables` and `scopes` know it: lower case, without quotes and
-    schema."""
-    return table.rpartition(".")[2].strip('"`[] ').lower()
+        return own if self._keys.get(scopes.plain(model._meta.db_table), own) == own else None
 
 
 _registry: Registry | None = None
-_introspected: dict[str, frozenset[str]] = {}
 
 
 def registry() -> Registry:
@@ -75,82 +62,58 @@ def registry() -> Registry:
     return _registry
 
 
-def _cascades(models: Iterable[type[Model]]) -> dict[str, frozenset[str]]:
-    """Tables that the database itself changes when rows of a table are deleted (``DB_CASCADE`` &
-    co.)."""
-    direct: dict[str, set[str]] = {}
-    for model in models:
-        for field in model._meta.local_fields:
-            target = _database_cascade(field)
-            if target is not None:
-                direct.setdefault(plain(target), set()).add(plain(model._meta.db_table))
-    closed: dict[str, frozenset[str]] = {}
-    for table in direct:
-        seen: set[str] = set()
-        todo = list(direct[table])
-        while todo:
-            name = todo.pop()
-            if name not in seen:
-                seen.add(name)
-                todo.extend(direct.get(name, ()))
-        closed[table] = frozenset(seen)
-    return closed
-
-
-def _database_cascade(field: Any) -> str | None:
-    action = getattr(field.remote_field, "on_delete", None)
-    # Since Django 6.1 such actions are instances of a class, the others plain functions.
-    if action is None or not hasattr(action, "on_delete_sql"):
-        return None
-    table: str = field.remote_field.model._meta.db_table
-    return table
-
-
 def is_plain(connection: BaseDatabaseWrapper, name: str) -> bool:
-    """Whether ``name`` is a table whose changes are noticed. Asks the database once for all
-    others."""
-    return name in registry().managed or name in introspected(connection)
+    """Whether ``name`` is a table whose changes are noticed."""
+    found = schema.of(connection)
+    # A table that a migration under way has not made yet has no rows either.
+    return name in found.tables or (name in registry().managed and name not in found.known)
 
 
-_LISTING = {
-    "postgresql": "SELECT relname FROM pg_catalog.pg_class c"
-    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-    " WHERE relkind IN ('r', 'p') AND relpersistence <> 't'"
-    " AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')",
-    "sqlite": "SELECT name FROM main.sqlite_master"
-    " WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'",
-    "mysql": "SELECT table_name FROM information_schema.tables"
-    " WHERE table_type = 'BASE TABLE' AND table_schema = DATABASE()",
-}
-"""Permanent tables with rows of their own; Django's introspection lists temporary ones as well."""
+def changed(
+    connection: BaseDatabaseWrapper,
+    names: Collection[str],
+    *,
+    deletes: bool = True,
+    updates: Iterable[str] | None = None,
+) -> frozenset[str]:
+    """Give the tables that change when ``names`` are written: every table if one is not known.
+
+    Args:
+        connection: Where they are written.
+        names: Tables or views, as `scopes` knows them.
+        deletes: Whether rows may go.
+        updates: Columns of present rows that may change, '' for the primary key; None: any.
+
+    *Cost*: none where the names are known; a query or two where they are not.
+    """
+    own = registry().managed
+    known = schema.of(connection).known
+    strange = [name for name in names if name not in known and name not in own]
+    if strange:
+        strange = [name for name in strange if not schema.temporary(connection, name)]
+        if strange:
+            # Made by another process since.
+            again = schema.read(connection)
+            if again is None or not again.known.issuperset(strange):
+                return all_tables(connection)
+    found = schema.of(connection).changed(names, deletes, updates)
+    return all_tables(connection) if found is None else found
 
 
-def introspected(connection: BaseDatabaseWrapper) -> frozenset[str]:
-    """Give the plain tables that the database has. *Cost*: one query, the first time."""
-    identity = scopes.database(connection)
-    found = _introspected.get(identity)
-    if found is None:
-        try:
-            with internal(connection), connection.cursor() as cursor:
-                cursor.execute(_LISTING[connection.vendor])
-                found = frozenset(plain(name) for (name,) in cursor.fetchall())
-        except (DatabaseError, KeyError):
-            logger.warning("the tables of %s could not be listed", connection.alias, exc_info=True)
-            return frozenset()
-        _introspected[identity] = found
-    return found
-
-
-def forget(connection: BaseDatabaseWrapper) -> None:
-    """Introspect again when next asked: the schema was changed."""
-    _introspected.pop(scopes.database(connection), None)
+def ancestors(connection: BaseDatabaseWrapper, name: str) -> frozenset[str]:
+    """Give the tables on which a reader of ``name`` depends as well; see `Schema.ancestors`."""
+    return schema.of(connection).ancestors(name)
 
 
 def all_tables(connection: BaseDatabaseWrapper) -> frozenset[str]:
     """Give every table that an entry may depend on."""
-    return registry().every | introspected(connection)
+    return registry().every | schema.of(connection).tables
 
 
 def uncachable() -> frozenset[str]:
     """Give the tables named in SMARTCACHE_UNCACHABLE_TABLES."""
-    return frozenset(plain(name) for name in conf.current().uncachable_tables)
+    named = conf.current().uncachable_tables
+    # Of a dot in them nobody knows whether it belongs to the name.
+    return frozenset(
+        scopes.plain(each) for name in named for each in (name, name.rpartition(".")[2])
+    )

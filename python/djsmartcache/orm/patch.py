@@ -31,7 +31,16 @@ from django.db.models.sql.compiler import (
     SQLUpdateCompiler,
 )
 
-from djsmartcache.orm import catalog, dependencies, reads, tables, transaction, writes
+from djsmartcache.orm import (
+    catalog,
+    dependencies,
+    reads,
+    schema,
+    scopes,
+    tables,
+    transaction,
+    writes,
+)
 from djsmartcache.orm.state import state_of
 
 MARK = "_smartcache_original"
@@ -123,7 +132,26 @@ def _by_hand(sql: str, send: Original, connection: BaseDatabaseWrapper, cursor: 
 
 
 def _written(sql: str, connection: BaseDatabaseWrapper) -> frozenset[str]:
-    return frozenset() if tables.harmless(sql) else tables.of_raw(sql, connection.vendor).writes
+    if tables.harmless(sql):
+        return frozenset()
+    return _touched(tables.of_raw(sql, connection.vendor), connection)
+
+
+def _touched(statement: tables.Statement, connection: BaseDatabaseWrapper) -> frozenset[str]:
+    """Give the tables that a statement changes; may ask the database."""
+    if statement.everything:
+        return catalog.all_tables(connection)
+    if not statement.writes:
+        return frozenset()
+    names = statement.writes
+    if statement.control == "ddl":
+        # Columns and types are among them.
+        names &= catalog.all_tables(connection)
+    elif statement.ctes:
+        names -= statement.ctes - catalog.all_tables(connection)
+    updates = None if statement.updates else ()
+    changed = catalog.changed(connection, names, deletes=statement.deletes, updates=updates)
+    return statement.writes | changed
 
 
 def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:
@@ -137,11 +165,15 @@ def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:
     only_writes = bool(statement.writes or statement.everything) and not statement.reads
     if computation is not None and not (statement.control or only_writes):
         reads.before(computation, connection, sql, None)
-    # All tables are listed before, while the transaction can still be asked.
-    touched = catalog.all_tables(connection) if statement.everything else statement.writes
+    # A failing statement may leave a transaction in which nothing can be asked, and a table to be
+    # dropped is known no longer. SQLite refuses a transaction to write that has read before.
+    early = connection.vendor != "sqlite" or statement.control == "ddl"
+    touched = _touched(statement, connection) if early else None
     try:
         return send()
     finally:
+        if touched is None:
+            touched = _touched(statement, connection)
         _after(statement, touched, connection)
 
 
@@ -160,7 +192,7 @@ def _after(
         # One call may have committed, begun a transaction and written in it.
         transaction.note_tables(connection, touched)
     if statement.control == "ddl":
-        catalog.forget(connection)
+        schema.forget(connection)
         if not connection.features.can_rollback_ddl:
             transaction.settle(connection)
 
@@ -321,7 +353,7 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
         if statement is None or statement.everything:
             touched = catalog.all_tables(cursor.db)
         else:
-            touched = statement.writes
+            touched = _touched(statement, cursor.db)
         if name == "copy":
             return _until_closed(call(*args, **kwargs), cursor.db, touched)
         if name == "stream":

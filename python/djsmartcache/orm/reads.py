@@ -60,18 +60,17 @@ def _record(
     schemes: list[Scheme] = []
     treated = set() if compiler is None else _precise(statement, compiler, tags, schemes)
     others = statement.reads - (statement.ctes - catalog.registry().every) - treated
+    others = others.union(*(catalog.ancestors(connection, name) for name in statement.reads))
     tags.extend(scopes.table_tags(connection, name).table for name in others)
     computation.take(tags, schemes)
 
 
 def _unknown(statement: tables.Statement, connection: BaseDatabaseWrapper) -> str:
     refused = catalog.uncachable()
-    managed = catalog.registry().managed
     for name in statement.reads:
         if name in refused:
             return f"SMARTCACHE_UNCACHABLE_TABLES names {name}"
-        known = name in managed or name in statement.ctes or catalog.is_plain(connection, name)
-        if not known:
+        if name not in statement.ctes and not catalog.is_plain(connection, name):
             return f"{name} is no table whose changes are noticed"
     return ""
 
@@ -113,7 +112,7 @@ def _precise(
         return set()
     connection = compiler.connection
     # Reference counts tell nothing: compiling adds joins and takes their counts back.
-    aliases = {alias: catalog.plain(source.table_name) for alias, source in query.alias_map.items()}
+    aliases = {alias: scopes.plain(source.table_name) for alias, source in query.alias_map.items()}
     keys = {alias: _key_column(name, query) for alias, name in aliases.items()}
     treated: set[str] = set()
     names = list(aliases.values())
@@ -136,7 +135,7 @@ def _precise(
 def _key_column(table: str, query: Any) -> str | None:
     registry = catalog.registry()
     own = query.get_meta()
-    model = query.model if catalog.plain(own.db_table) == table else registry.by_table.get(table)
+    model = query.model if scopes.plain(own.db_table) == table else registry.by_table.get(table)
     return None if model is None else registry.key_column(model)
 
 
@@ -171,7 +170,7 @@ def _declare_queryset(computation: Computation, queryset: QuerySet[Any, Any]) ->
 def tables_of(model: type[Model]) -> Sequence[str]:
     """Give the tables in which a model's rows lie, its parents' included."""
     concrete = [model, *model._meta.all_parents]
-    return list(dict.fromkeys(catalog.plain(each._meta.db_table) for each in concrete))
+    return list(dict.fromkeys(scopes.plain(each._meta.db_table) for each in concrete))
 
 
 def instance_tags(instance: Model, connection: BaseDatabaseWrapper) -> list[int]:

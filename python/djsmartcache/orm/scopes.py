@@ -10,6 +10,7 @@ leave out.
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,18 @@ def _real_path(name: str) -> str:
     return os.path.realpath(name.removeprefix("file:").partition("?")[0] if uri else name)
 
 
+_QUALIFIER = re.compile(r"""["`\]]\s*\.\s*["`\[]""")
+
+
+def plain(table: str) -> str:
+    """Give a table's name as tags know it: lower case, without quotes and the schema before it.
+
+    A dot between quotes, or where nothing is quoted, is part of the name: ``db_table`` and the
+    catalogues of databases hold names as they are.
+    """
+    return _QUALIFIER.split(table)[-1].strip('"`[] ').lower()
+
+
 def user_tag(name: str) -> int:
     """Give the tag of a name that the user chose."""
     # As it is spelled, not as a subclass prints it: an Enum and its text are one name.
@@ -105,5 +118,4 @@ def _table_tags(scope: str) -> TableTags:
 
 def table_tags(connection: BaseDatabaseWrapper, table: str) -> TableTags:
     """Give the tags of ``table``, which may be quoted, qualified or of any case."""
-    plain = table.rpartition(".")[2].strip('"`[] ').lower()
-    return _table_tags(f"{namespace()}\0{database(connection)}\0{plain}")
+    return _table_tags(f"{namespace()}\0{database(connection)}\0{plain(table)}")

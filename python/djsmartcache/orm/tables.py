@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from djsmartcache.orm.scopes import plain
+
 if TYPE_CHECKING:
     from sqlglot import exp
 
@@ -33,6 +35,10 @@ class Statement:
 
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
+    deletes: bool = True
+    """Rows of ``writes`` may go, not only come or change."""
+    updates: bool = True
+    """Rows of ``writes`` may change, not only come or go."""
     everything: bool = False
     """It may have written any table."""
     opaque: str = ""
@@ -87,7 +93,8 @@ _CLAUSES = frozenset(
 )
 """Words that may stand where an alias does."""
 _NAMED = re.compile(
-    rf"\b(?:TABLE|ON|TO|VIEW)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*({_CHAIN})", re.IGNORECASE
+    rf"\b(?:TABLE|ON|TO|VIEW|PARTITION|INHERIT)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*({_CHAIN})",
+    re.IGNORECASE,
 )
 _VOLATILE = re.compile(
     r"(?<![\"`.\w])(?:random|rand|now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday"
@@ -109,6 +116,7 @@ _WRITING = re.compile(
     r"\b(?:INSERT|UPDATE|DELETE|MERGE|REPLACE|TRUNCATE|INTO|CALL|EXECUTE|COPY|DROP|ALTER|CREATE)\b",
     re.IGNORECASE,
 )
+_CONFLICT = re.compile(r"\b(?:REPLACE|UPDATE)\b", re.IGNORECASE)
 _ISOLATION = re.compile(r"ISOLATION|REPEATABLE|SERIALIZABLE|SNAPSHOT", re.IGNORECASE)
 _PARAMETER = re.compile(r"%%|%s|%\(\w+\)s")
 
@@ -178,23 +186,19 @@ def harmless(sql: str) -> bool:
     return first.startswith(("SAVEPOINT ", "RELEASE SAV", "ROLLBACK TO"))
 
 
-def _plain(name: str) -> str:
-    return name.strip().strip('"`[]').lower()
-
-
 def _last(chain: str) -> str:
-    return _plain(_WORD.findall(chain)[-1])
+    return plain(_WORD.findall(chain)[-1])
 
 
 @lru_cache(maxsize=MEMO_SIZE)
 def _scan(sql: str, vendor: str, known: frozenset[str]) -> Statement:
-    words = {_plain(word) for word in _WORD.findall(sql)}
+    words = {plain(word) for word in _WORD.findall(sql)}
     tables = set(words & known)
     matches = list(_FROM.finditer(sql))
-    named = {_plain(alias) for _, _, alias in (match.groups() for match in matches) if alias}
+    named = {plain(alias) for _, _, alias in (match.groups() for match in matches) if alias}
     aliases = named - _CLAUSES
     for chain, call, _ in (match.groups() for match in matches):
-        parts = [_plain(part) for part in _WORD.findall(chain)]
+        parts = [plain(part) for part in _WORD.findall(chain)]
         if call or parts[0] in aliases or known.intersection(parts):
             continue
         if chain[0] not in '"`[':
@@ -228,6 +232,8 @@ def _analyse(sql: str, vendor: str) -> Statement:
         reads=frozenset().union(*(part.reads for part in parts)),
         writes=frozenset().union(*(part.writes for part in parts)),
         ctes=frozenset().union(*(part.ctes for part in parts)),
+        deletes=any(part.deletes for part in parts),
+        updates=any(part.updates for part in parts),
         everything=any(part.everything for part in parts),
         opaque="several statements in one call",
         selects=sum(part.selects for part in parts),
@@ -308,7 +314,7 @@ def _ddl(first: str, bare: str) -> Statement:
     cascade = re.search(r"\bCASCADE\b", bare, re.IGNORECASE) is not None
     named = {_last(chain) for chain in _NAMED.findall(bare)}
     # The rest of the words are types and columns, except in a list of tables to drop.
-    words = {_plain(word) for word in _WORD.findall(bare) if short or word[0] in '"`['}
+    words = {plain(word) for word in _WORD.findall(bare) if short or word[0] in '"`['}
     return Statement(
         writes=frozenset(named | words),
         everything=cascade and short,
@@ -350,9 +356,14 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
             elif isinstance(table.this, exp.Anonymous):
                 opaque = opaque or f"a table function, {table.this.name}"
         writes |= _written(tree, vendor)
+    # What an INSERT does about a conflict may delete or change rows.
+    kinds = {type(node) for tree in trees for node in tree.find_all(exp.DML)}
+    adds = kinds <= {exp.Insert} and _CONFLICT.search(bare) is None
     return Statement(
         reads=frozenset(reads),
         writes=frozenset(writes),
+        deletes=not adds and kinds != {exp.Update},
+        updates=not adds and kinds != {exp.Delete},
         ctes=frozenset(ctes),
         opaque=opaque or ("SQL that writes" if writes else ""),
         selects=len(_SELECT.findall(bare)),

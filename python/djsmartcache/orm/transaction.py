@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, connections
 
 from djsmartcache import _core, process
-from djsmartcache.orm import catalog, dependencies, schemes, scopes
+from djsmartcache.orm import dependencies, schemes, scopes
 from djsmartcache.orm.state import Changes, internal, state_of
 from djsmartcache.orm.switches import silent
 
@@ -265,23 +265,16 @@ def note(
 
 
 def note_tables(connection: BaseDatabaseWrapper, names: Collection[str]) -> None:
-    """Note a write of unknown rows of some tables, and of those that the database changes with
-    them."""
+    """Note a write of unknown rows of some tables."""
     tags: set[int] = set()
     known: dict[int, tuple[int, int]] = {}
     if not names:
         return
-    cascades = catalog.registry().cascades
-    for name in {every for each in names for every in (each, *cascades.get(each, ()))}:
+    for name in names:
         found = scopes.table_tags(connection, name)
         tags.update(found.coarse())
         known[found.table] = (found.condition_bulk, schemes.version(found.table))
     note(connection, tags, known)
-
-
-def note_everything(connection: BaseDatabaseWrapper) -> None:
-    """Note a write that may have changed any table."""
-    note_tables(connection, catalog.all_tables(connection))
 
 
 def note_anywhere(tags: Iterable[int]) -> None:

@@ -84,7 +84,7 @@ def _disputed(registry: catalog.Registry) -> frozenset[models.Field[Any, Any]]:
     in two ways."""
     columns: dict[tuple[str, str | None], list[models.Field[Any, Any]]] = {}
     for model in registry.models:
-        table = catalog.plain(model._meta.db_table)
+        table = scopes.plain(model._meta.db_table)
         for field in model._meta.local_concrete_fields:
             columns.setdefault((table, field.column), []).append(field)
     return frozenset(

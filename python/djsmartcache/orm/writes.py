@@ -64,6 +64,9 @@ class Write:
         """The same keys, as the database gave or takes them."""
         self.details: set[tuple[str, str]] | None = None
         """Conditions of old and new images; None: not had."""
+        # SQLite refuses a transaction to write that has read before; elsewhere a failing statement
+        # may leave one in which nothing can be asked.
+        self.others = self._others() if self.connection.vendor != "sqlite" else None
 
     @property
     def wants_images(self) -> bool:
@@ -230,9 +233,8 @@ class Write:
 
     def note(self) -> None:
         """Hand the tags to the transaction, which bumps them after COMMIT."""
-        cascades = catalog.registry().cascades
-        if isinstance(self.compiler, SQLDeleteCompiler) and catalog.plain(self.table) in cascades:
-            transaction.note_tables(self.connection, cascades[catalog.plain(self.table)])
+        others = self._others() if self.others is None else self.others
+        transaction.note_tables(self.connection, others)
         tags = {self.tags.table}
         if self.rows is None or len(self.rows) > MAX_KNOWN:
             tags.update(self.tags.coarse())
@@ -244,6 +246,21 @@ class Write:
             tags.update(self.tags.condition(*detail) for detail in self.details)
         known = {self.tags.table: (self.tags.condition_bulk, self.schemes.version)}
         transaction.note(self.connection, tags, known)
+
+    def _others(self) -> frozenset[str]:
+        """Give what the database changes besides the table itself."""
+        name = scopes.plain(self.table)
+        deletes = isinstance(self.compiler, SQLDeleteCompiler)
+        updates: list[Any] = []
+        if isinstance(self.compiler, SQLUpdateCompiler):
+            updates = [field for field, _, _ in self.query.values]
+        elif isinstance(self.compiler, SQLInsertCompiler):
+            updates = self.query.update_fields
+        columns = {field.column for field in updates}
+        if any(field in self.model._meta.pk_fields for field in updates):
+            columns.add("")
+        changed = catalog.changed(self.connection, [name], deletes=deletes, updates=columns)
+        return changed - {name}
 
     def _key(self) -> str:
         return self._quoted(self.key.column)
