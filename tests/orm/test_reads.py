@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connection, connections
-from django.db.models import Count, Exists, F, OuterRef, Q, Sum, Window
+from django.db.models import Count, Exists, F, Func, IntegerField, OuterRef, Q, Sum, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import ExtractYear, Now, Random, RowNumber
 
@@ -231,6 +231,72 @@ class TestNeverStored:
     @pytest.mark.parametrize("what", READS)
     def test_what_changes_by_itself(self, what: str) -> None:
         assert read(self.READS[what]).computed.forbidden
+
+    CALLS: dict[str, tuple[str, ...]] = {
+        "sqlite": (
+            *("random()", "unixepoch()", "time()", "date()", "datetime()", "julianday()"),
+            *("strftime('%%Y')", "rand()", "changes()", "last_insert_rowid()", "sqlite_version()"),
+        ),
+        "postgresql": (
+            *("random()", "now()", "age(since)", "clock_timestamp()", "pg_backend_pid()"),
+            *("pg_total_relation_size('testapp_tag')", "inet_client_addr()", "gen_random_uuid()"),
+            *("query_to_xml('TABLE testapp_tag', true, false, '')", "txid_current()"),
+            *("table_to_xml('testapp_tag', true, false, '')", "pg_try_advisory_xact_lock(1)"),
+            *("nextval('testapp_tag_id_seq')", "setval('testapp_tag_id_seq', 9)"),
+            *("set_config('a.b', 'c', true)", "current_setting('timezone')", "current_schema()"),
+        ),
+        "mysql": ("rand()", "now()", "uuid()", "connection_id()", "unix_timestamp()", "user()"),
+    }
+
+    def test_functions_that_change_by_themselves(self) -> None:
+        Product.objects.create(name="lamp", since="2026-01-01")
+        for call in self.CALLS[connection.vendor]:
+            sql = f"SELECT id, {call} AS called FROM testapp_product"
+            assert read(lambda sql=sql: list(Product.objects.raw(sql))).computed.forbidden, call
+
+    CONSTANT: dict[str, tuple[str, ...]] = {
+        "sqlite": (
+            "date(since)",
+            "strftime('%%Y', since)",
+            "upper(name)",
+            "json_extract('1', '$')",
+        ),
+        "postgresql": (
+            *("date_trunc('month', since)", "to_char(since, 'YYYY')", "upper(name)", "md5(name)"),
+            *("coalesce(since, date '2026-01-01')", "jsonb_build_object('a', stock)"),
+            *("extract(year from since)", "greatest(stock, 1)", "to_tsvector('simple', name)"),
+        ),
+        "mysql": ("date_format(since, '%%Y')", "upper(name)", "convert(stock, decimal(9, 2))"),
+    }
+
+    def test_functions_that_do_not(self) -> None:
+        Product.objects.create(name="lamp", since="2026-01-01")
+        for call in self.CONSTANT[connection.vendor]:
+            sql = f"SELECT id, {call} AS called FROM testapp_product"
+            assert read(lambda sql=sql: list(Product.objects.raw(sql))).fresh, call
+
+    def test_functions_of_the_user(self) -> None:
+        Product.objects.create(name="lamp")
+        if connection.vendor == "sqlite":
+            connection.ensure_connection()
+            connection.connection.create_function("total_stock", 0, lambda: 0)
+        elif connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                # What it is declared to be may be wrong.
+                cursor.execute(
+                    "CREATE FUNCTION pg_temp.total_stock() RETURNS bigint IMMUTABLE LANGUAGE sql"
+                    " AS 'SELECT sum(stock) FROM testapp_product'"
+                )
+        else:
+            pytest.skip("its functions need rights of their own")
+        name = "pg_temp.total_stock" if connection.vendor == "postgresql" else "total_stock"
+        total = Func(function=name, output_field=IntegerField())
+        assert read(lambda: list(Product.objects.annotate(t=total))).computed.forbidden
+        assert read(lambda: list(Product.objects.filter(stock__gte=total))).computed.forbidden
+        assert read(
+            lambda: list(Product.objects.raw(f"SELECT id, {name}() AS t FROM testapp_product"))
+        ).computed.forbidden
+        connection.close()
 
     def test_locked_rows(self) -> None:
         if connection.vendor == "sqlite":

@@ -101,16 +101,12 @@ def test_raw_sql(vendor: str, sql: str, reads: set[str], writes: set[str]) -> No
 
 
 OPAQUE = [
-    ("postgresql", "SELECT now() FROM a"),
-    ("sqlite", "SELECT random() FROM a"),
     ("sqlite", "SELECT * FROM a WHERE x < date('now')"),
-    ("postgresql", "SELECT nextval('ids')"),
     ("postgresql", "SELECT * FROM a WHERE owner = current_user"),
     ("postgresql", "SELECT * FROM a FOR UPDATE"),
     ("postgresql", "SELECT * FROM a FOR NO KEY UPDATE SKIP LOCKED"),
     ("mysql", "SELECT * FROM a LOCK IN SHARE MODE"),
     ("postgresql", "SELECT * FROM rows_of(3)"),
-    ("postgresql", "SELECT pg_try_advisory_lock(1)"),
     ("postgresql", "SHOW timezone"),
     ("postgresql", "SELECT 1; SELECT 2"),
     ("postgresql", "SELECT FROM WHERE ((("),
@@ -134,6 +130,42 @@ def test_results_that_are_not_stored(vendor: str, sql: str) -> None:
 )
 def test_results_that_are_stored(sql: str) -> None:
     assert of_raw(sql, "postgresql").opaque == ""
+
+
+# Vendor, SQL, the functions it calls.
+CALLS: list[tuple[str, str, set[str]]] = [
+    (
+        "postgresql",
+        'SELECT total(), Public."Sum" (a) FROM a WHERE x IN (1) AND (y)',
+        {"total", "sum"},
+    ),
+    (
+        "postgresql",
+        "WITH c (a) AS (SELECT 1), d(b) AS (SELECT 2) SELECT a::numeric(1, 2) FROM c",
+        set(),
+    ),
+    ("postgresql", "SELECT CAST(a AS varchar(9)) FROM f(1) AS t(a, b)", {"cast", "f"}),
+    ("postgresql", "SELECT 'now()' FROM a -- f()", set()),
+    ("postgresql", "SELECT COUNT(*) FILTER (WHERE x) OVER (PARTITION BY y) FROM a", {"count"}),
+    ("postgresql", "SELECT * FROM a TABLESAMPLE system (10)", {"system"}),
+    (
+        "sqlite",
+        "SELECT strftime('%%Y', a.made), date(made), date(\"made\", '+1 day') FROM a",
+        set(),
+    ),
+    (
+        "sqlite",
+        "SELECT date(), unixepoch(), strftime('%%Y') FROM a",
+        {"date", "unixepoch", "strftime"},
+    ),
+    ("sqlite", "SELECT time(%s), strftime('%%Y', %s) FROM a", {"time", "strftime"}),
+    ("mysql", "SELECT CONVERT(a, DECIMAL(9, 2)) FROM a USE INDEX (i)", {"convert"}),
+]
+
+
+@pytest.mark.parametrize(("vendor", "sql", "calls"), CALLS)
+def test_functions_that_are_called(vendor: str, sql: str, calls: set[str]) -> None:
+    assert of_raw(sql, vendor).calls == calls
 
 
 # SQL, tables read, SELECTs: None where a fragment written by hand makes it raw.

@@ -15,7 +15,15 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model, QuerySet
 from django.db.models.sql.compiler import SQLAggregateCompiler, SQLCompiler
 
-from djsmartcache.orm import catalog, conditions, dependencies, scopes, tables, transaction
+from djsmartcache.orm import (
+    catalog,
+    conditions,
+    dependencies,
+    functions,
+    scopes,
+    tables,
+    transaction,
+)
 from djsmartcache.orm.dependencies import Computation
 from djsmartcache.orm.values import canonical
 
@@ -52,7 +60,12 @@ def _record(
         statement = tables.of_raw(sql, connection.vendor)
     else:
         statement = tables.of_orm(sql, connection.vendor, catalog.registry().every)
-    reason = statement.opaque or _unknown(statement, connection) or _replica(statement, connection)
+    reason = (
+        statement.opaque
+        or _function(statement, connection)
+        or _unknown(statement, connection)
+        or _replica(statement, connection)
+    )
     if reason:
         computation.forbid(reason)
         return
@@ -63,6 +76,11 @@ def _record(
     others = others.union(*(catalog.ancestors(connection, name) for name in statement.reads))
     tags.extend(scopes.table_tags(connection, name).table for name in others)
     computation.take(tags, schemes)
+
+
+def _function(statement: tables.Statement, connection: BaseDatabaseWrapper) -> str:
+    name = functions.refused(connection, statement.calls)
+    return f"what {name}() answers may change by itself" if name else ""
 
 
 def _unknown(statement: tables.Statement, connection: BaseDatabaseWrapper) -> str:

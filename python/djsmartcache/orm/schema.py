@@ -108,6 +108,8 @@ class Schema:
         self.read_at = clock()
         self.known: set[str] = set()
         """All names, also of views and of foreign and virtual tables."""
+        self.trusted: set[str] = set()
+        """Names of functions; filled by `functions`, whose judgement ages along."""
         self._others: set[str] = set()
         self._opaque: set[str] = set()
         self._links: dict[str, set[str]] = {}

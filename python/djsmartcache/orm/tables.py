@@ -46,6 +46,8 @@ class Statement:
     ctes: frozenset[str] = frozenset()
     """Names that the statement itself defines; one of ``reads`` may be such, or a table shadowed by
     it."""
+    calls: frozenset[str] = frozenset()
+    """Functions called; a few names more at worst."""
     selects: int = 0
     control: Control = ""
     """``begin``, ``commit``: it starts or ends a transaction; ``ddl``: some databases commit
@@ -96,15 +98,38 @@ _NAMED = re.compile(
     rf"\b(?:TABLE|ON|TO|VIEW|PARTITION|INHERIT)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*({_CHAIN})",
     re.IGNORECASE,
 )
+# Words that are no calls, functions of the session that need no brackets, and words for a time.
 _VOLATILE = re.compile(
-    r"(?<![\"`.\w])(?:random|rand|now|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday"
-    r"|sysdate|utc_timestamp|utc_date|utc_time|curdate|curtime|unix_timestamp|uuid|uuid_generate_v\w+"
-    r"|gen_random_uuid|uuidv\d|randomblob|gen_random_bytes|nextval|currval|lastval|last_insert_rowid"
-    r"|last_insert_id|changes|total_changes|connection_id|pg_backend_pid|txid_current|pg_current_xact_id"
-    r"|current_setting|pg_(?:try_)?advisory\w*|get_lock|sleep|pg_sleep|user|row_count|found_rows)\s*\("
-    r"|(?<![\"`.\w])(?:current_(?:timestamp|date|time|user|role|schema)|localtime(?:stamp)?|session_user)"
-    r"(?![\"`\w])"
+    r"(?<![\"`.\w])(?:current_(?:timestamp|date|time|user|role|schema|catalog)"
+    r"|localtime(?:stamp)?|session_user|system_user|utc_(?:date|time(?:stamp)?))(?![\"`\w])"
     r"|'(?:now|today|yesterday|tomorrow)'",
+    re.IGNORECASE,
+)
+_CALL = re.compile(
+    rf"(?<![\w%$.)\"`])(?:\b(AS|INTO|WITH|RECURSIVE)\s+|::\s*)?({_CHAIN})\s*\(", re.IGNORECASE
+)
+_BEFORE_BRACKETS = frozenset(
+    """
+    all and any array as between by case cross cube distinct else end escape except exists filter
+    from full group having ilike in inner intersect is join lateral left like limit materialized
+    natural not offset on only or order ordinality outer over partition right rollup row select
+    sets some then to union using values when where window with within zone
+    bigint binary bit bpchar char character dec decimal double float int integer interval nchar
+    numeric nvarchar precision real signed smallint unsigned varbinary varchar varying
+    """.split()  # noqa: SIM905
+)
+"""Words of the grammar, and types, that brackets may follow."""
+_MORE_BEFORE_BRACKETS = {
+    "sqlite": frozenset(["glob", "match", "regexp", "collate"]),
+    "mysql": frozenset(
+        ["against", "datetime", "div", "force", "ignore", "index", "mod", "regexp", "rlike"]
+    )
+    | {"use", "xor", "separator"},
+}
+# Of SQLite: a time given by a column; without one, or by a parameter, it may be that of the call.
+_DATED = re.compile(
+    r"\b(?:date|time|datetime|julianday|unixepoch|strftime\s*\(\s*''\s*,|timediff)(?:(?<=,)|\s*\()"
+    rf"\s*(?:{_CHAIN})\s*(?=[,)])",
     re.IGNORECASE,
 )
 _LOCKING = re.compile(
@@ -206,8 +231,27 @@ def _scan(sql: str, vendor: str, known: frozenset[str]) -> Statement:
             return _analyse(sql, vendor)
         tables.add(parts[-1])
     return Statement(
-        reads=frozenset(tables), opaque=_opaque(sql), selects=len(_SELECT.findall(sql))
+        reads=frozenset(tables),
+        opaque=_opaque(sql),
+        calls=_calls(_without_literals(sql, vendor), vendor),
+        selects=len(_SELECT.findall(sql)),
     )
+
+
+def _calls(bare: str, vendor: str) -> frozenset[str]:
+    """Find the functions called in SQL without literals."""
+    if vendor == "sqlite":
+        bare = _DATED.sub("(", bare)
+    words = _BEFORE_BRACKETS | _MORE_BEFORE_BRACKETS.get(vendor, frozenset())
+    found: set[str] = set()
+    for match in _CALL.finditer(bare):
+        before, chain = match.groups()
+        # Names of columns, or a type, follow.
+        if before or match.group().startswith("::") or chain.lower() in words:
+            continue
+        if vendor != "postgresql" or chain[0] != "[":
+            found.add(_last(chain))
+    return frozenset(found)
 
 
 def _opaque(sql: str) -> str:
@@ -236,6 +280,7 @@ def _analyse(sql: str, vendor: str) -> Statement:
         updates=any(part.updates for part in parts),
         everything=any(part.everything for part in parts),
         opaque="several statements in one call",
+        calls=frozenset().union(*(part.calls for part in parts)),
         selects=sum(part.selects for part in parts),
         control=max((part.control for part in parts), default=""),
         isolation=max((part.isolation for part in parts), default=""),
@@ -366,6 +411,7 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
         updates=not adds and kinds != {exp.Delete},
         ctes=frozenset(ctes),
         opaque=opaque or ("SQL that writes" if writes else ""),
+        calls=_calls(bare, vendor) - ctes,
         selects=len(_SELECT.findall(bare)),
     )
 

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from djsmartcache.orm import catalog
+from djsmartcache.orm import catalog, scopes
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
