@@ -130,7 +130,7 @@ WRITES: dict[str, tuple[Callable[[Shelf], Any], str]] = {
             unique_fields=None if connection.vendor == "mysql" else ["id"],
             update_fields=["name"],
         ),
-        "light wood empty none",
+        "light",
     ),
     "by hand": (
         lambda shelf: connection.cursor().execute("UPDATE testapp_product SET stock = 4"),
@@ -144,6 +144,9 @@ WRITES: dict[str, tuple[Callable[[Shelf], Any], str]] = {
 def test_only_conditions_of_old_and_new_rows_are_dropped(way: str, inside: bool) -> None:
     shelf = Shelf()
     write, expected = WRITES[way]
+    if way == "upsert" and connection.vendor == "mysql":
+        # It may have met another row in any unique column.
+        expected = "light wood empty none"
     if inside and way != "an old instance moves":
         with django_transaction.atomic():
             write(shelf)

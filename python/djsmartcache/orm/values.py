@@ -54,8 +54,7 @@ def canonical(
     """
     if connection.vendor not in VENDORS or field in _disputed(catalog.registry()):
         return None
-    while isinstance(field, models.ForeignKey):
-        field = field.target_field
+    field = target(field)
     kind: type[Any] = type(field)
     if value is None:
         return NULL if comparable(field, connection) else None
@@ -96,9 +95,7 @@ def _disputed(registry: catalog.Registry) -> frozenset[models.Field[Any, Any]]:
 
 
 def _kind(field: models.Field[Any, Any]) -> Any:
-    while isinstance(field, models.ForeignKey):
-        field = field.target_field
-    kind: type[Any] = type(field)
+    kind: type[Any] = type(target(field))
     return next((same for same in (_INTEGERS, _TEXTS) if kind in same), kind)
 
 
@@ -135,10 +132,16 @@ def _number(value: Decimal) -> str | None:
     return f"{'-' * (value < 0)}{kept}e{exponent + len(shown) - len(kept)}" if kept else "0"
 
 
-def comparable(field: models.Field[Any, Any], connection: BaseDatabaseWrapper) -> bool:
-    """Whether values of a column have a rendering at all."""
+def target(field: models.Field[Any, Any]) -> models.Field[Any, Any]:
+    """Give the field whose values a column holds: of a foreign key, the one it refers to."""
     while isinstance(field, models.ForeignKey):
         field = field.target_field
+    return field
+
+
+def comparable(field: models.Field[Any, Any], connection: BaseDatabaseWrapper) -> bool:
+    """Whether values of a column have a rendering at all."""
+    field = target(field)
     kind: type[Any] = type(field)
     if kind in _TEXTS:
         return _compares_bytes(field, connection)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, NotSupportedError, ProgrammingError
 from django.db import transaction as django_transaction
-from django.db.models import Field, Model
+from django.db.models import DecimalField, Field, Model
+from django.db.models.constants import OnConflict
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import (
     SQLCompiler,
@@ -26,7 +27,7 @@ from django.db.models.sql.constants import MULTI
 
 from djsmartcache.orm import catalog, conditions, schemes, scopes, transaction
 from djsmartcache.orm.state import internal, state_of, unlogged
-from djsmartcache.orm.values import canonical
+from djsmartcache.orm.values import canonical, target
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -87,22 +88,56 @@ class Write:
             self.rows = set(reached.keys)
             self.raw = list(reached.raw)
 
+    def upserted(self) -> None:
+        """Find the rows that an upsert names by primary key: it adds each, or changes it.
+
+        Rows that meet in another column than the key it would refuse.
+        """
+        if self.resolves() and [*self.query.unique_fields] == [self.key]:
+            self._name([getattr(each, self.key.attname) for each in self.query.objs])
+
     def inserted(self, rows: Sequence[Any], returning: Sequence[Field[Any, Any]]) -> None:
-        """Find the rows of an INSERT, in what it returned or among the values that it sent."""
-        query = self.query
-        if query.on_conflict is not None or not self.names_rows:
-            return
-        if self.key in returning and len(rows) == len(query.objs):
+        """Find the rows of an INSERT, in what it returned or among the values that it sent.
+
+        Where conflicts are ignored, what it added is some of what it sent.
+        """
+        if self.key in returning and len(rows) == len(self.query.objs):
             position = list(returning).index(self.key)
-            values = [row[position] for row in rows]
-        elif self.key in query.fields:
-            values = [getattr(each, self.key.attname) for each in query.objs]
-        else:
+            self._name([row[position] for row in rows])
+        elif self.key in self.query.fields and not self.resolves():
+            self._name([getattr(each, self.key.attname) for each in self.query.objs])
+
+    def resolves(self) -> bool:
+        """Whether an INSERT changes the rows that it conflicts with."""
+        return bool(self.query.on_conflict == OnConflict.UPDATE)
+
+    def _name(self, values: list[Any]) -> None:
+        if not self.names_rows or any(hasattr(value, "as_sql") for value in values):
             return
         keys = [canonical(self.key, value, self.connection) for value in values]
         if all(key is not None for key in keys) and len(keys) <= MAX_KNOWN:
             self.rows = {str(key) for key in keys}
             self.raw = values
+
+    def as_sent(self) -> list[Row] | None:
+        """Give images of the values that an INSERT sent; None: the database made some of them."""
+        fields = list(self.columns.values())
+        objects = self.query.objs
+        if not set(fields) <= set(self.query.fields) or len(objects) > MAX_IMAGES:
+            return None
+        # It rounds decimals.
+        if any(isinstance(target(field), DecimalField) for field in fields):
+            return None
+        images = [
+            [
+                field.get_db_prep_save(getattr(each, field.attname), self.connection)
+                for field in fields
+            ]
+            for each in objects
+        ]
+        if any(hasattr(value, "as_sql") for image in images for value in image):
+            return None
+        return [[None, *image] for image in images]
 
     def moves_keys(self) -> bool:
         """Whether an UPDATE sets the primary key: then rows cannot be told apart by it."""
@@ -136,8 +171,7 @@ class Write:
         return found
 
     def take_old(self) -> int:
-        """Read the rows that an UPDATE or DELETE is about to change; give how many, -1 if not
-        had."""
+        """Read the rows that a statement is about to change; give how many, -1 if not had."""
         if self.connection.vendor == "sqlite":
             # A transaction that read first may be refused the write that follows: begin with a
             # write.
@@ -201,7 +235,7 @@ class Write:
     def _weak_lock(self) -> bool:
         # What the UPDATE itself takes: rows that refer to these can be inserted meanwhile.
         return (
-            isinstance(self.compiler, SQLUpdateCompiler)
+            not isinstance(self.compiler, SQLDeleteCompiler)
             and self.connection.features.has_select_for_no_key_update
         )
 
@@ -237,7 +271,7 @@ class Write:
         transaction.note_tables(self.connection, others)
         tags = {self.tags.table}
         if self.rows is None or len(self.rows) > MAX_KNOWN:
-            tags.update(self.tags.coarse())
+            tags.add(self.tags.bulk)
         else:
             tags.update(self.tags.row(key) for key in self.rows)
         if self.details is None or len(self.details) > MAX_CONDITIONS:
@@ -332,8 +366,8 @@ def _finish(write: Write, result: Any) -> None:
     compiler = write.compiler
     if isinstance(compiler, SQLInsertCompiler):
         write.inserted(result or (), compiler.returning_fields or ())
-        if write.rows is not None and write.wants_images:
-            write.add(write._allowed(write.by_key))
+        if write.wants_images and (write.details is not None or not write.resolves()):
+            write.add(write.as_sent() if write.rows is None else write._allowed(write.by_key))
     elif isinstance(compiler, SQLUpdateCompiler) and write.details is not None:
         write.add(write.by_key())
     write.note()
@@ -344,6 +378,13 @@ def around(write: Write, send: Callable[[], Any], cursor: Any) -> Any:
     write.sent = True
     compiler = write.compiler
     if isinstance(compiler, SQLInsertCompiler):
+        write.upserted()
+        if write.rows is not None and write.wants_images:
+            images = write.take_old()
+            # A row that was not there to be locked may come, and change, before it is ours. In
+            # SQLite nobody else writes meanwhile.
+            if write.connection.vendor != "sqlite" and images < len(write.rows):
+                write.details = None
         return send()
     moving = isinstance(compiler, SQLUpdateCompiler) and write.moves_keys()
     if not moving:
