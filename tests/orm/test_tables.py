@@ -82,6 +82,13 @@ RAW: list[tuple[str, str, set[str], set[str]]] = [
     ("postgresql", "EXPLAIN ANALYZE DELETE FROM a", set(), ANY),
     ("postgresql", "DELETE FROM WHERE THIS IS NOT SQL AT ALL (", set(), ANY),
     ("postgresql", "SAVEPOINT s1", set(), set()),
+    ("sqlite", "SELECT * FROM a WHERE x IN b AND y NOT IN main.c", {"a", "b", "c"}, set()),
+    ("sqlite", "UPDATE OR REPLACE a SET x = 1", {"a"}, {"a"}),
+    ("sqlite", "UPDATE or ignore a SET x = (SELECT 1 FROM b)", {"a", "b"}, {"a"}),
+    ("postgresql", "DECLARE c CURSOR FOR SELECT * FROM a", {"a"}, set()),
+    ("postgresql", "DECLARE c NO SCROLL CURSOR WITH HOLD FOR TABLE a", {"a"}, set()),
+    ("postgresql", "UPDATE a SET x = 1 WHERE CURRENT OF c", {"a"}, {"a"}),
+    ("postgresql", "DELETE FROM a WHERE CURRENT OF c", {"a"}, {"a"}),
     ("postgresql", "SET search_path TO x", set(), set()),
     ("sqlite", "PRAGMA foreign_keys", set(), set()),
 ]
@@ -200,6 +207,28 @@ def test_sql_of_the_orm(sql: str, reads: set[str], selects: int) -> None:
     found = of_orm(sql, "mysql" if "`" in sql else "postgresql", KNOWN)
     assert set(found.reads) == reads
     assert found.selects == selects
+
+
+def test_tables_after_in_are_read_in_fragments_too() -> None:
+    sql = 'SELECT 1 FROM "shop_tag" WHERE (id IN hand) AND "shop_tag"."id" IN (%s)'
+    assert of_orm(sql, "sqlite", KNOWN).reads == {"shop_tag", "hand"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "deletes", "updates"),
+    [
+        ("INSERT INTO a VALUES (1)", False, False),
+        ("INSERT INTO a VALUES (1) ON CONFLICT (x) DO NOTHING", False, False),
+        ("INSERT OR REPLACE INTO a VALUES (1)", True, True),
+        ("REPLACE INTO a VALUES (1)", True, True),
+        ("UPDATE a SET x = 1", False, True),
+        ("UPDATE OR REPLACE a SET x = 1", True, True),
+        ("DELETE FROM a", True, False),
+    ],
+)
+def test_what_may_become_of_rows(sql: str, deletes: bool, updates: bool) -> None:
+    found = of_raw(sql, "sqlite")
+    assert (found.deletes, found.updates) == (deletes, updates)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -64,6 +64,7 @@ _FROM = re.compile(
     rf"({_CHAIN})(\s*\()?(?:\s+(?:AS\s+)?({_NAME}))?",
     re.IGNORECASE,
 )
+_IN_TABLE = re.compile(rf"\bIN\s+({_CHAIN})(\s*\()?()", re.IGNORECASE)
 _CLAUSES = frozenset(
     [
         "where",
@@ -142,6 +143,11 @@ _WRITING = re.compile(
     re.IGNORECASE,
 )
 _CONFLICT = re.compile(r"\b(?:REPLACE|UPDATE)\b", re.IGNORECASE)
+_REPLACE = re.compile(r"^\s*REPLACE\b(\s+INTO\b)?", re.IGNORECASE)
+_UPDATE_OR = re.compile(r"\bUPDATE\s+OR\s+\w+", re.IGNORECASE)
+_CURRENT = re.compile(r"\bWHERE\s+CURRENT\s+OF\s+[\w\"]+", re.IGNORECASE)
+_DECLARE = re.compile(r"DECLARE\b.*?\bCURSOR\b.*?\bFOR\b", re.IGNORECASE | re.DOTALL)
+"""What sqlglot does not parse, and says nothing of tables."""
 _ISOLATION = re.compile(r"ISOLATION|REPEATABLE|SERIALIZABLE|SNAPSHOT", re.IGNORECASE)
 _PARAMETER = re.compile(r"%%|%s|%\(\w+\)s")
 
@@ -220,6 +226,8 @@ def _scan(sql: str, vendor: str, known: frozenset[str]) -> Statement:
     words = {plain(word) for word in _WORD.findall(sql)}
     tables = set(words & known)
     matches = list(_FROM.finditer(sql))
+    if vendor == "sqlite":
+        matches += _IN_TABLE.finditer(sql)
     named = {plain(alias) for _, _, alias in (match.groups() for match in matches) if alias}
     aliases = named - _CLAUSES
     for chain, call, _ in (match.groups() for match in matches):
@@ -329,6 +337,11 @@ def _one(bare: str, sql: str, vendor: str) -> Statement:
         return Statement(isolation=_isolation(first, bare))
     if first in _TELLING:
         return Statement(opaque=f"a {first} statement", isolation=_isolation(first, bare))
+    declared = _DECLARE.match(bare)
+    if declared is not None:
+        # Its query is read by FETCH, which is never stored.
+        found = _parsed(_DECLARE.sub("", sql, count=1), bare[declared.end() :].strip(), vendor)
+        return replace(found, opaque="a DECLARE statement")
     if first == "EXPLAIN" and not _WRITING.search(bare):
         return Statement(opaque="an EXPLAIN statement")
     if first == "COPY":
@@ -380,7 +393,9 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
 
     # In brackets a stand-in value is good wherever a parameter may stand, also after IN and LIMIT.
     text = _PARAMETER.sub(lambda match: "%" if match.group() == "%%" else "(0)", sql)
-    text = re.sub(r"^\s*REPLACE\b(\s+INTO\b)?", "INSERT INTO", text, flags=re.IGNORECASE)
+    text = _REPLACE.sub("INSERT INTO", text)
+    text = _UPDATE_OR.sub("UPDATE", text)
+    text = _CURRENT.sub("WHERE TRUE", text)
     dialect = {"postgresql": "postgres"}.get(vendor, vendor)
     try:
         trees = [tree for tree in sqlglot.parse(text, dialect=dialect) if tree is not None]
@@ -400,14 +415,19 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
                 reads.add(table.name.lower())
             elif isinstance(table.this, exp.Anonymous):
                 opaque = opaque or f"a table function, {table.this.name}"
+        if vendor == "sqlite":
+            # `x IN table` is short for `x IN (SELECT * FROM table)`.
+            named = [node.args.get("field") for node in tree.find_all(exp.In)]
+            reads.update(node.name.lower() for node in named if isinstance(node, exp.Column))
         writes |= _written(tree, vendor)
     # What an INSERT does about a conflict may delete or change rows.
     kinds = {type(node) for tree in trees for node in tree.find_all(exp.DML)}
     adds = kinds <= {exp.Insert} and _CONFLICT.search(bare) is None
+    replaces = _UPDATE_OR.search(bare) is not None
     return Statement(
         reads=frozenset(reads),
         writes=frozenset(writes),
-        deletes=not adds and kinds != {exp.Update},
+        deletes=not adds and (kinds != {exp.Update} or replaces),
         updates=not adds and kinds != {exp.Delete},
         ctes=frozenset(ctes),
         opaque=opaque or ("SQL that writes" if writes else ""),
