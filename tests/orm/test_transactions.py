@@ -373,6 +373,22 @@ class TestSnapshots:
             assert stock() == 0
         assert stock() == 9
 
+    def test_a_result_read_to_its_end_holds_none(self, lamp: Product) -> None:
+        if connection.vendor != "sqlite":
+            pytest.skip("others read each statement anew")
+        Product.objects.create(name="desk")
+        cursor = connection.cursor()
+        cursor.execute("SELECT id FROM testapp_product")
+        cursor.fetchone()
+        assert of(lamp).computed.forbidden
+        cursor.fetchall()
+        assert of(lamp).fresh
+        cursor.execute("SELECT COUNT(*) FROM testapp_product")
+        assert of(lamp).computed.forbidden
+        assert cursor.fetchone() == (2,)
+        assert of(lamp).fresh
+        cursor.close()
+
 
 def other_thread(function: Callable[[], Any]) -> Any:
     found: list[Any] = []

@@ -164,7 +164,7 @@ def unfit(connection: BaseDatabaseWrapper) -> str:
     state = state_of(connection)
     if _reads_uncommitted(connection):
         return "it may have read what was never committed"
-    if connection.vendor == "sqlite" and state.open_reads:
+    if connection.vendor == "sqlite" and state.open_reads and _reading(connection):
         return "an unfinished result holds SQLite's snapshot"
     if not in_transaction(connection):
         return ""
@@ -173,6 +173,23 @@ def unfit(connection: BaseDatabaseWrapper) -> str:
     if connection.vendor == "sqlite" or _isolated(connection):
         return "its transaction's snapshot may be older than the tokens"
     return ""
+
+
+def _reading(connection: BaseDatabaseWrapper) -> bool:
+    """Whether a statement of a SQLite connection has not come to its end.
+
+    No API tells, but while one is active SQLite refuses to define a function anew. A cursor that is
+    read to the end need not be closed for that.
+    """
+    import sqlite3
+
+    try:
+        for _ in ("define", "define anew"):
+            connection.connection.create_function("smartcache_reading", 0, int)
+    except sqlite3.OperationalError:
+        return True
+    state_of(connection).open_reads.clear()
+    return False
 
 
 def _reads_uncommitted(connection: BaseDatabaseWrapper) -> bool:
