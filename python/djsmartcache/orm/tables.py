@@ -146,8 +146,9 @@ _CONFLICT = re.compile(r"\b(?:REPLACE|UPDATE)\b", re.IGNORECASE)
 _REPLACE = re.compile(r"^\s*REPLACE\b(\s+INTO\b)?", re.IGNORECASE)
 _UPDATE_OR = re.compile(r"\bUPDATE\s+OR\s+\w+", re.IGNORECASE)
 _CURRENT = re.compile(r"\bWHERE\s+CURRENT\s+OF\s+[\w\"]+", re.IGNORECASE)
+_INDEXED = re.compile(rf"\bINDEXED\s+BY\s+{_NAME}", re.IGNORECASE)
 _DECLARE = re.compile(r"DECLARE\b.*?\bCURSOR\b.*?\bFOR\b", re.IGNORECASE | re.DOTALL)
-"""What sqlglot does not parse, and says nothing of tables."""
+"""What sqlglot does not parse, or takes for tables, and says nothing of them."""
 _ISOLATION = re.compile(r"ISOLATION|REPEATABLE|SERIALIZABLE|SNAPSHOT", re.IGNORECASE)
 _PARAMETER = re.compile(r"%%|%s|%\(\w+\)s")
 
@@ -396,6 +397,7 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
     text = _REPLACE.sub("INSERT INTO", text)
     text = _UPDATE_OR.sub("UPDATE", text)
     text = _CURRENT.sub("WHERE TRUE", text)
+    text = _INDEXED.sub("", text)
     dialect = {"postgresql": "postgres"}.get(vendor, vendor)
     try:
         trees = [tree for tree in sqlglot.parse(text, dialect=dialect) if tree is not None]
@@ -444,5 +446,12 @@ def _written(tree: exp.Expr, vendor: str) -> set[str]:
         # MySQL's UPDATE and DELETE may change several of the tables they join.
         joined = vendor == "mysql" and isinstance(node, (exp.Update, exp.Delete))
         part = node if joined or node.this is None else node.this
-        found.update(table.name.lower() for table in part.find_all(exp.Table))
+        tables = list(part.find_all(exp.Table))
+        aliases = {table.alias.lower() for table in tables if table.alias}
+        # DELETE of MySQL may name by alias what it deletes from.
+        found.update(
+            table.name.lower()
+            for table in tables
+            if table.alias or table.name.lower() not in aliases
+        )
     return found
