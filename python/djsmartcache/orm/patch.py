@@ -36,7 +36,6 @@ from djsmartcache.orm import (
     dependencies,
     reads,
     schema,
-    scopes,
     tables,
     transaction,
     writes,
