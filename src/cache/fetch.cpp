@@ -73,8 +73,8 @@ void CacheImpl::Install(std::span<const Tag> tags, std::span<const Placeholder> 
 }
 
 Freshness CacheImpl::Revalidate(const LocalEntry& entry) {
-  if (entry.tags.empty() || entry.key_slot)
-    return Freshness::kStale;  // only the entry itself can tell
+  // Only the entry itself can tell.
+  if (entry.tags.empty() || entry.key_slot) return Freshness::kStale;
   std::vector<Tag> tags;
   tags.reserve(entry.tags.size());
   for (const auto& held : entry.tags) tags.push_back(held.tag_token.tag);

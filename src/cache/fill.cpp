@@ -119,7 +119,7 @@ void CacheImpl::AbandonState(Lead::State& state, bool retry) noexcept {
   try {
     Unlock(state);
   } catch (...) {
-    // The lease ends by itself; the flight does not.
+    stats_.Add(Counter::kStoreError);  // the lease ends by itself; the flight does not
   }
   End(state, retry ? FlightEnd::kFailed : FlightEnd::kUnshared);
 }
