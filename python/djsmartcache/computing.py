@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
+from django.http.response import HttpResponseBase
 
 from . import _core, conf, process
 from .orm import dependencies, switches, transaction
@@ -78,6 +79,8 @@ class Recipe:
 
     def wants(self, value: Any) -> bool:
         """Whether this value is to be kept at all."""
+        if isinstance(value, HttpResponseBase):
+            return False  # of a page, which is `views`' to store, in a form of its own
         if self._never() or (value is None and not self.cache_none):
             return False
         return self.condition is None or bool(self.condition(value))
@@ -115,7 +118,9 @@ class Found:
     """Where it was: "local", "store", or "stale" for one that another caller is refreshing."""
 
 
-def look(job: Job, answer: _core.Answer | None = None) -> Found | _core.Answer | None:
+def look(
+    job: Job, answer: _core.Answer | None = None, *, wait: bool = True
+) -> Found | _core.Answer | None:
     """Look a call up: what is there, else the lead to compute it, else None: compute and store
     nothing.
 
@@ -125,11 +130,12 @@ def look(job: Job, answer: _core.Answer | None = None) -> Found | _core.Answer |
     Args:
         job: The call.
         answer: What the store said, if the core has asked it. It has not waited for others.
+        wait: Whether another's computation is waited for, rather than done alongside: None.
     """
     found: Found | None = None
     if answer is None or answer.kind == _core.WAIT:
         found, ask = _without_store(job)
-        answer = _find(job, caller(), wait=not _on_loop()) if ask else None
+        answer = _find(job, caller(), wait=wait and not _on_loop()) if ask else None
     if answer is not None:
         if answer.kind == _core.LEAD:
             return answer
@@ -139,7 +145,7 @@ def look(job: Job, answer: _core.Answer | None = None) -> Found | _core.Answer |
     return found
 
 
-async def alook(job: Job) -> Found | _core.Answer | None:
+async def alook(job: Job, *, wait: bool = True) -> Found | _core.Answer | None:
     """As `look`, for a task: the event loop never waits for the store."""
     found, ask = _without_store(job)
     for _ in range(MAX_VAIN_WAITS + 1 if ask else 0):
@@ -153,7 +159,7 @@ async def alook(job: Job) -> Found | _core.Answer | None:
         if answer.kind != _core.WAIT:
             found = _taken(job, answer)
             break
-        if transaction.holds_locks():
+        if not wait or transaction.holds_locks():
             break
         before = _unshared.now()
         if not await _ended(answer) or _unshared.since(job.key, before):
@@ -356,23 +362,38 @@ class Leading:
 
     Args:
         threaded: The block runs on an event loop, which ending a lead must not hold up.
+        after: The block of the same lead that computed the first part, and was left by `pause`.
     """
 
-    def __init__(self, job: Job, answer: _core.Answer, *, threaded: bool = False) -> None:
+    def __init__(
+        self,
+        job: Job,
+        answer: _core.Answer,
+        *,
+        threaded: bool = False,
+        after: Leading | None = None,
+    ) -> None:
         self.job = job
+        self._after = after
+        self._lifetime: tuple[float | None, float] | None = None
         self.lead = cast("_core.Lead", answer.lead)
         self._threaded = threaded
         self._ended = False
         self._blocks = contextlib.ExitStack()
-        self._started = time.monotonic()
+        self._started: float = time.monotonic() if after is None else after._started
 
     def __enter__(self) -> Leading:
         key = self.job.key
-        self.job.recipe.counters.misses += 1
+        after = self._after
+        self.job.recipe.counters.misses += after is None
         with contextlib.ExitStack() as blocks:
             own = (_core.key_tag(key), self.lead.key_token)
             self.computation = blocks.enter_context(dependencies.computation(own))
             blocks.enter_context(_computing(key, self.computation))
+            if after is not None:
+                self.computation.inherit(after.computation.tags(), after.computation.remaining)
+                if after.computation.forbidden is not None:
+                    self.computation.forbid(after.computation.forbidden)
             self._blocks = blocks.pop_all()
         return self
 
@@ -380,12 +401,18 @@ class Leading:
         """Take the tokens of declared tags before anything is read: none is newer than the data."""
         _declare(self.computation, self.job)
 
+    def pause(self) -> None:
+        """Let the block be left without ending the lead, which another block goes on with."""
+        self._ended = True
+
     def store(
         self,
         value: Any,
         *,
         extra: Sequence[tuple[int, int]] = (),
         lead: _core.Lead | None = None,
+        recipe: Recipe | None = None,
+        outlive: bool = False,
     ) -> bool:
         """Hand the value to the core, if it may be kept.
 
@@ -394,22 +421,28 @@ class Leading:
             extra: Tokens, taken before the computation, that the value depends on besides what it
                 read.
             lead: Of another key to store under; the block's own lead goes on.
+            recipe: How the value is kept there.
+            outlive: Keep it longer than what else is stored of this computation.
 
         Raises:
             UnstorableValue: It cannot be encoded.
         """
-        recipe = self.job.recipe
+        recipe = recipe or self.job.recipe
         made = self.computation
         made.forbid_stragglers()
         refused = made.forbidden is not None or not recipe.wants(value)
         encoded = None if refused else self._encode(value)
         if encoded is None or made.forbidden is not None or transaction.writing():
             return self.refuse() if lead is None else False
-        ttl, stale = _bounded(recipe.lifetime(), recipe.stale, made.remaining)
+        if self._lifetime is None:  # once: what is stored limits what is made of it
+            self._lifetime = _bounded(recipe.lifetime(), recipe.stale, made.remaining)
+        ttl, stale = self._lifetime
         if ttl is not None:
             made.limit(
                 ttl * (1 - conf.current().jitter_pct)
             )  # what is made of this entry ends no later
+        if outlive:
+            ttl, stale = outliving(ttl, stale), 0.0
         tags = made.tags()
         if lead is None:
             self._ended = True
@@ -496,6 +529,12 @@ def _bounded(
     if ttl is None or remaining < ttl:
         return remaining, 0.0
     return ttl, min(stale, remaining - ttl)
+
+
+def outliving(ttl: float | None, stale: float) -> float | None:
+    """A TTL that ends, whatever the jitter, after entries with these."""
+    jitter = conf.current().jitter_pct
+    return None if ttl is None else (ttl + stale) * (1 + jitter) / (1 - jitter)
 
 
 def _on_loop() -> bool:
