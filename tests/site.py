@@ -111,7 +111,6 @@ READS: dict[str, Any] = {
     "header": lambda request: request.headers.get("X-Tenant"),
     "header of META": lambda request: request.META.get("HTTP_X_TENANT"),
     "has header": lambda request: "X-Tenant" in request.headers,
-    "accepts": lambda request: request.accepts("text/html"),
     "what middleware set": lambda request: request.customer,
     "what middleware may set": lambda request: getattr(request, "tenant", None),
     "csrf token": get_token,

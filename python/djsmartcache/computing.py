@@ -411,7 +411,7 @@ class Leading:
         *,
         extra: Sequence[tuple[int, int]] = (),
         lead: _core.Lead | None = None,
-        recipe: Recipe | None = None,
+        job: Job | None = None,
         outlive: bool = False,
     ) -> bool:
         """Hand the value to the core, if it may be kept.
@@ -421,13 +421,14 @@ class Leading:
             extra: Tokens, taken before the computation, that the value depends on besides what it
                 read.
             lead: Of another key to store under; the block's own lead goes on.
-            recipe: How the value is kept there.
+            job: The call of that key.
             outlive: Keep it longer than what else is stored of this computation.
 
         Raises:
             UnstorableValue: It cannot be encoded.
         """
-        recipe = recipe or self.job.recipe
+        job = job or self.job
+        recipe = job.recipe
         made = self.computation
         made.forbid_stragglers()
         refused = made.forbidden is not None or not recipe.wants(value)
@@ -452,7 +453,7 @@ class Leading:
             ttl=ttl,
             stale=stale,
             cost=time.monotonic() - self._started,
-            identity=self.job.identity,
+            identity=job.identity,
             encoded=encoded,
         )
         if kept:

@@ -249,6 +249,10 @@ class _Cached:
         )
         self.by_callable = callable(options.key)
         self.plan = self._plan()
+        self.kind = views.Kind()
+        self.parameters = [p.name for p in keys.parameters(function)]
+        template = options.key if isinstance(options.key, str) else None
+        self.fields = [f for f in keys.parse(template) if isinstance(f, tuple)] if template else []
         self.callable = self._make_callable()
 
     def _plan(self) -> _core.KeyPlan:
@@ -265,7 +269,12 @@ class _Cached:
     def _make_callable(self) -> Any:
         slow = self._aslow if self.is_async else self._slow
         made: Any
-        if not self.by_callable and not any(map(callable, self.options.vary)):
+        if (
+            not self.by_callable
+            and not any(map(callable, self.options.vary))
+            # Pages have keys of their own, under which alone they are looked for.
+            and "request" not in self.parameters
+        ):
             made = _core.CachedFunction(
                 self.plan,
                 slow,
@@ -295,7 +304,7 @@ class _Cached:
             made = cast("Callable[..., str]", self.options.key)(*args, **kwargs)
             raw = keys.check_text(made, f"the key of {self.name}").encode("utf-8", "surrogatepass")
             key = keys.shorten(raw)
-        if varying and views.request_in(args) is None:
+        if varying and views.request_in(args, kwargs) is None:
             values = tuple(vary(*args, **kwargs) for vary in varying)
             text, mark = keys.identify("vary", values, function=self.name)
             key, identity = keys.shorten(key + b"|" + text, made=True), identity ^ mark
@@ -311,7 +320,7 @@ class _Cached:
         kwargs: dict[str, Any],
         answer: _core.Answer | None = None,
     ) -> Any:
-        request = views.request_in(args)
+        request = views.request_in(args, kwargs)
         if request is not None:
             self.callable.asks_store = False  # pages have keys of their own
             view = self._view(request, key, identity, args, kwargs)
@@ -326,14 +335,13 @@ class _Cached:
     async def _aslow(
         self, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        request = views.request_in(args)
+        request = views.request_in(args, kwargs)
         if request is not None:
             return await self._view(request, key, identity, args, kwargs).arespond()
         return await computing.aobtain(self._job(key, identity, args, kwargs))
 
     def _job(self, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job:
-        if self.options.key is None:
-            _refuse_placeholders(self.name, args, kwargs)
+        self._refuse_placeholders(args, kwargs)
         if "user" in self.options.vary:
             raise TypeError(
                 f'{self.name}: vary="user" is for views; give a callable of the arguments.'
@@ -358,26 +366,64 @@ class _Cached:
             self.options.tags_of(args, kwargs),
             self.options.things_of(args, kwargs),
         )
-        given = next((arg for arg in args[:1] if arg is not request), None)
+        first = args[0] if args and isinstance(args[0], View) else None
         return views.CachedView(
             request,
-            getattr(keys.innermost(self.function), "__self__", given),
+            getattr(keys.innermost(self.function), "__self__", first),
             args,
             kwargs,
             job,
             vary=self.options.vary,
+            named=self._named(request, args, kwargs),
             cache_errors=self.options.cache_errors,
+            kind=self.kind,
         )
 
-    def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, int]:
-        key, identity = self._full_key(args, kwargs)
-        request = views.request_in(args)
-        if request is not None:
-            view = self._view(request, key, identity, args, kwargs)
-            return view.base_key()
+    def _argument(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What a call has for a parameter; None if it is left to its default."""
+        place = self.parameters.index(name)
+        return kwargs.get(name, args[place] if place < len(args) else None)
+
+    def _named(self, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
+        """What the key template names of the request."""
+        return [
+            views.named(steps)
+            for name, steps in self.fields
+            if steps and self._argument(name, args, kwargs) is request
+        ]
+
+    def _refuse_placeholders(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse what a key has a placeholder for, outside of the calls of views."""
         if self.options.key is None:
-            _refuse_placeholders(self.name, args, kwargs)
-        return key, identity
+            values = [*args, *kwargs.values()]
+        else:
+            values = [
+                keys.follow(self._argument(name, args, kwargs), steps)
+                for name, steps in self.fields
+            ]
+        for value in values:
+            if keys.is_view_part(value):
+                raise UnkeyableArgument(
+                    f"{self.name}: a {type(value).__qualname__} has no stable identity, except the "
+                    "request that a view or function is called with. Give smart_cached a key= that "
+                    "leaves it out."
+                )
+
+    def _of_request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call as that of a view; None if it has no request."""
+        request = views.request_in(args, kwargs)
+        if request is None:
+            return None
+        return self._view(request, *self._full_key(args, kwargs), args, kwargs)
+
+    def _keys_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[bytes]:
+        view = self._of_request(args, kwargs)
+        return [self._key_of(args, kwargs)[0]] if view is None else view.all_keys()
+
+    def _key_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, int]:
+        key = self._full_key(args, kwargs)
+        self._refuse_placeholders(args, kwargs)
+        return key
 
     # --- handles
 
@@ -397,7 +443,7 @@ class _Cached:
 
         *Cost*: no I/O.
         """
-        key, _ = self._key_of(args, kwargs)
+        key = self._keys_of(args, kwargs)[0]
         return keys.Key(key[len(prefixes.prefix()) :].decode("utf-8", "surrogatepass"))
 
     def invalidate(self, *args: Any, **kwargs: Any) -> bool:
@@ -416,8 +462,7 @@ class _Cached:
         *Consistency*: no call that begins afterwards gets the dropped result, in any process.
         *Cost*: one round trip. Blocks.
         """
-        key, _ = self._key_of(args, kwargs)
-        return explicit.drop([key]) > 0
+        return explicit.drop(self._keys_of(args, kwargs)) > 0
 
     async def ainvalidate(self, *args: Any, **kwargs: Any) -> bool:
         """Do as `invalidate`, in Django's thread, whose transaction it belongs to."""
@@ -441,6 +486,9 @@ class _Cached:
         *Consistency*: as of a call.
         *Cost*: none in the process' memory, else one round trip, for which it blocks.
         """
+        view = self._of_request(args, kwargs)
+        if view is not None:
+            return view.read(default)
         key, identity = self._key_of(args, kwargs)
         return explicit.read(key, default, identity)
 
@@ -469,8 +517,11 @@ class _Cached:
         """
         if value is _MISSING:
             raise TypeError("set(..., value=) needs the value.")
-        key, identity = self._key_of(args, kwargs)
         tags = self.options.tags_of(args, kwargs)
+        view = self._of_request(args, kwargs)
+        if view is not None:
+            return bool(view.write(value, tags))
+        key, identity = self._key_of(args, kwargs)
         return explicit.write(key, value, self.recipe.lifetime(), tags, identity=identity)
 
     async def aset(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
@@ -544,15 +595,6 @@ class _Cached:
         counted = {name: getattr(counters, name) for name in counters.__slots__}
         counted["hits"] += int(getattr(self.callable, "hits", 0))
         return counted
-
-
-def _refuse_placeholders(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for value in (*args, *kwargs.values()):
-        if keys.is_view_part(value):
-            raise UnkeyableArgument(
-                f"{name}: a {type(value).__qualname__} has no stable identity, except the request "
-                "that is the first argument of a view. Give smart_cached a key= that leaves it out."
-            )
 
 
 class _KeyedByCallable:

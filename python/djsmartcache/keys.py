@@ -69,8 +69,8 @@ def plan(function: Callable[..., Any], template: str | None) -> _core.KeyPlan:
     literal = name_of(function)
     if template is None:
         literal += own_part(function, literal)
-    parameters = _parameters(function)
-    of = functools.partial(_names_of, parameters)
+    known_parameters = parameters(function)
+    of = functools.partial(_names_of, known_parameters)
     positional = of(inspect.Parameter.POSITIONAL_ONLY)
     either = positional + of(inspect.Parameter.POSITIONAL_OR_KEYWORD)
     keyword_only = of(inspect.Parameter.KEYWORD_ONLY)
@@ -90,7 +90,7 @@ def plan(function: Callable[..., Any], template: str | None) -> _core.KeyPlan:
         keyword_only=keyword_only,
         varargs=varargs,
         varkw=varkw,
-        defaults={p.name: p.default for p in parameters if p.default is not p.empty},
+        defaults={p.name: p.default for p in known_parameters if p.default is not p.empty},
         literal=literal,
         template=fields,
         identify=functools.partial(identify, function=literal),
@@ -167,7 +167,8 @@ def full_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters that a call of `function` fills."""
     if isinstance(function, functools.partial):
         # method_decorator hands over a partial that claims to be the unbound method: look at what
         # is called.
@@ -218,6 +219,16 @@ def parse(template: str) -> Template:
                 steps.append(("item", int(item) if item.isdecimal() else item))
         made.append((found["root"], steps))
     return made
+
+
+def follow(value: Any, steps: Sequence[Step]) -> Any:
+    """The part of an argument that a field of a template names; None if there is none."""
+    try:
+        for kind, name in steps:
+            value = getattr(value, str(name)) if kind == "attr" else value[name]
+    except (AttributeError, LookupError, TypeError):
+        return None
+    return value
 
 
 # --- what the core does not render itself

@@ -66,14 +66,29 @@ def refusal(response: Any, *, cache_errors: bool) -> str:
     directives = {
         part.strip().partition("=")[0].lower() for part in _list(response, "Cache-Control")
     }
-    for directive in ("private", "no-store"):
+    for directive in ("private", "no-store", "no-cache"):
         if directive in directives:
             return f"Cache-Control: {directive}"
+    if max_age(response) == 0:
+        return "Cache-Control: max-age=0"
     if "*" in varies_on(response):
         return "Vary: *"
     if response.has_header("Set-Cookie") or response.has_header("WWW-Authenticate"):
         return "sets a cookie or asks for credentials"
+    for name, value in vars(response).items():
+        if name not in _OWN and not _is_plain(value):
+            return f"its attribute {name} cannot be kept"
     return ""
+
+
+def max_age(response: Any) -> int | None:
+    """For how many seconds the response lets shared caches keep it; None: it does not say."""
+    ages = {}
+    for part in _list(response, "Cache-Control"):
+        name, _, value = part.partition("=")
+        if (text := value.strip().strip('"')).isdecimal():
+            ages[name.strip().lower()] = int(text)
+    return ages.get("s-maxage", ages.get("max-age"))
 
 
 def varies_on(response: Any) -> frozenset[str]:
@@ -90,14 +105,14 @@ def pack(response: Any) -> Packed:
     content = response.content
     if response.status_code == 200 and content and not response.has_header("ETag"):
         response.headers["ETag"] = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
-    extras = {k: v for k, v in vars(response).items() if k not in _OWN and _is_plain(v)}
+    extras = {k: v for k, v in vars(response).items() if k not in _OWN}
     name = type(response).__name__
     return (
         _RESPONSE,
         name if _CLASSES.get(name) is type(response) else "HttpResponse",
         response.status_code,
         response.reason_phrase,
-        tuple(response.headers.items()),
+        tuple((k, v) for k, v in response.headers.items() if k != "Cache-Status"),
         content,
         extras,
     )
@@ -108,9 +123,13 @@ def pack_404(error: Http404) -> Packed:
     return (_RAISED, *(str(part) for part in error.args))
 
 
+def is_404(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and value[0] == _RAISED
+
+
 def raise_404(packed: Packed) -> None:
     """Raise what was packed, if that is what was packed."""
-    if packed and packed[0] == _RAISED:
+    if is_404(packed):
         raise Http404(*packed[1:])
 
 
@@ -126,6 +145,18 @@ def _is_plain(value: Any, depth: int = 4) -> bool:
 
 def is_packed(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 7 and value[0] == _RESPONSE
+
+
+def look_of(response: Any) -> tuple[Any, ...]:
+    """What an unrendered response will be rendered of, to see whether somebody changes it."""
+    context = getattr(response, "context_data", None)
+    return (
+        response.template_name,
+        None if context is None else {name: id(value) for name, value in context.items()},
+        tuple(response.headers.items()),
+        response.cookies.output(),
+        response.status_code,
+    )
 
 
 def unpack(packed: Packed) -> HttpResponse:
@@ -155,6 +186,7 @@ def marked(value: Any) -> frozenset[str] | None:
 
 def conditional(request: HttpRequest, response: Any) -> Any:
     """The response, or 304 if the client has it already; without content for HEAD."""
+    whole = response
     if response.status_code == 200:
         modified = response.headers.get("Last-Modified")
         response = get_conditional_response(
@@ -166,6 +198,8 @@ def conditional(request: HttpRequest, response: Any) -> Any:
     if request.method == "HEAD" and response.status_code != 304 and not response.streaming:
         response.headers.setdefault("Content-Length", str(len(response.content)))
         response.content = b""
+    if response is not whole and whole.has_header("Cache-Status"):
+        response.headers["Cache-Status"] = whole.headers["Cache-Status"]
     return response
 
 

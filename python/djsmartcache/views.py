@@ -1,19 +1,26 @@
 """Cached views: what a response's key is, and when one may be stored or served.
 
-The key has method, scheme, host, full path, language, time zone and the declared `vary`. A response
-that varies on headers is stored under a key that has these as well; under the first key lies their
-list. One whose making read anything else of the request is not stored (`recording`), and a request
-that came with such things already used is neither answered from the cache nor stored.
+The key has method, scheme, host, path, query, language, time zone, the state of a class-based view
+and the declared `vary`. A response that varies on headers is stored under a key that has these as
+well; under the first key lies their list. One whose making read anything else of the request is not
+stored (`recording`), and a request that came with such things already used is neither answered from
+the cache nor stored. A function that takes a request and gives something else than a response has
+the key of a plain function, and all that it reads of the request counts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import inspect
+import logging
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, cast
+from types import MethodType
+from typing import Any, Final, cast
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import (
@@ -23,22 +30,134 @@ from django.core.exceptions import (
     SuspiciousOperation,
 )
 from django.db.models import Model
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, QueryDict
+from django.http.request import HttpHeaders
+from django.http.response import HttpResponseBase
+from django.template.context import BaseContext
+from django.template.response import SimpleTemplateResponse
 from django.utils import timezone, translation
+from django.views import View
 
 from . import _core, computing, explicit, keys, prefixes, process, responses
 from .computing import Found, Job, Leading
-from .recording import Record, evaluated, is_lazy, recording, unrecorded
+from .exceptions import UnkeyableArgument
+from .recording import (
+    Record,
+    covers,
+    evaluated,
+    is_lazy,
+    meaning,
+    note,
+    recording,
+    state_of,
+    unrecorded,
+)
+
+logger = logging.getLogger("djsmartcache")
 
 _MASK = (1 << 64) - 1
+_DEPTH: Final = 3  # of containers searched for a request
+_NOT_STATE: Final = frozenset({"request", "args", "kwargs", "head"})
+# Which REST framework makes of the view's class and of the request's headers that it has read.
+_NOT_STATE_OF_REST: Final = frozenset({"_negotiator", "_paginator", "_metadata", "response"})
 
 
-def request_in(args: tuple[Any, ...]) -> Any:
-    """The request of a view's arguments: the first, or the second of a method; else None."""
-    for value in args[:2]:
-        if isinstance(value, HttpRequest) or keys.is_wrapped_request(value):
+def request_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The request among the arguments of a call, or inside of one of them; else None."""
+    for value in (*args, *kwargs.values()):
+        if _is_request(value):
             return value
+    for value in (*args, *kwargs.values()):
+        found = _request_inside(value, _DEPTH)
+        if found is not None:
+            return found
     return None
+
+
+def _is_request(value: Any) -> bool:
+    return isinstance(value, HttpRequest) or keys.is_wrapped_request(value)
+
+
+def _request_inside(value: Any, depth: int) -> Any:
+    parts: Any
+    if isinstance(value, dict):
+        parts = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = value
+    elif isinstance(value, BaseContext):
+        parts = (getattr(value, "request", None), *getattr(value, "dicts", ()))
+    else:
+        return None
+    for part in parts:
+        if _is_request(part):
+            return part
+        found = _request_inside(part, depth - 1) if depth else None
+        if found is not None:
+            return found
+    return None
+
+
+def named(steps: Sequence[keys.Step]) -> str:
+    """As what a field of a key template, such as `request.user.pk`, is noted."""
+    name = str(steps[0][1])
+    item = str(steps[1][1]) if len(steps) > 1 else ""
+    if name == "user":
+        return name
+    if not item:
+        return f"request.{name}"
+    made = {
+        "COOKIES": f"cookie:{item}",
+        "session": f"session:{item}",
+        "headers": f"header:{item.replace('_', '-').lower()}",
+        "META": meaning(item),
+    }
+    return made.get(name, f"request.{name}.{item}")
+
+
+class _Bypass(UnkeyableArgument):
+    """What visitors bring has no stable identity: their requests go past the cache."""
+
+
+_Values = Sequence[tuple[str, Any]]
+"""What a key has besides the arguments, by name."""
+
+
+class Kind:
+    """What is known of a function that takes a request. Learned from what it gives."""
+
+    def __init__(self) -> None:
+        self.gives_data: bool | None = None
+        self.told = False
+        """Whether it has been logged that its results cannot be stored."""
+
+
+class _Refused:
+    """For which keys the page turned out to be of one visitor, so that nobody waits for it."""
+
+    # As computing._Unshared: no lock, each step is one that the interpreter does not divide.
+
+    KEPT: Final = 1024
+    SECONDS: Final = 60.0
+
+    def __init__(self) -> None:
+        self.clock = time.monotonic
+        self._until: OrderedDict[bytes, float] = OrderedDict()
+
+    def add(self, key: bytes) -> None:
+        self._until.pop(key, None)
+        self._until[key] = self.clock() + self.SECONDS
+        if len(self._until) > self.KEPT:
+            with contextlib.suppress(KeyError):
+                self._until.popitem(last=False)
+
+    def discard(self, key: bytes) -> None:
+        self._until.pop(key, None)
+
+    def __contains__(self, key: bytes) -> bool:
+        return self._until.get(key, 0.0) > self.clock()
+
+
+refused = _Refused()
 
 
 class CachedView:
@@ -50,7 +169,9 @@ class CachedView:
         args: What the view was called with.
         job: The call; its key is that of the view and its arguments, without the request.
         vary: `"user"` and callables of the arguments.
+        named: What the key names of the request, as `Record` notes it.
         cache_errors: Whether 404 and 410 are stored.
+        kind: Of the function.
     """
 
     def __init__(
@@ -62,7 +183,9 @@ class CachedView:
         job: Job,
         *,
         vary: Sequence[str | Callable[..., Any]],
+        named: Sequence[str],
         cache_errors: bool,
+        kind: Kind,
     ) -> None:
         self.given = request
         self.instance = instance
@@ -74,83 +197,198 @@ class CachedView:
         self.view_job = job
         self.vary = vary
         self.cache_errors = cache_errors
+        self.kind = kind
         self._host = ""
-        self.declared: set[str] = set()
+        self.declared: set[str] = set(named)
         """What may be read because the key has it."""
+        note(self.request, *named)  # which is how an outer view reads it
         self.names: frozenset[str] = frozenset()
         """Headers that the key has."""
+        session = state_of(self.request).get("session")
+        with unrecorded():
+            self._session_used = bool(
+                getattr(session, "accessed", False) or getattr(session, "modified", False)
+            )
+        self._lazies: list[tuple[str, Any]] = []
 
     # --- the key
 
-    def base_key(self, values: Sequence[Any] | None = None) -> tuple[bytes, int]:
-        """The key without headers, and the fingerprint of what it was made of."""
+    def base_key(self, values: _Values | None = None) -> tuple[bytes, int]:
+        """The key without headers, and the fingerprint of what it was made of.
+
+        Raises:
+            UnkeyableArgument: Something in it has no stable identity.
+        """
         if values is None:
-            values = [self._declared_value(each) for each in self.vary]
+            values = self._declared_values()
         request = self.request
-        drf = None if self.given is request else self.given
-        renderer = getattr(drf, "accepted_renderer", None)
-        parts = (
-            request.method,
-            request.scheme,
-            self._host or request.get_host(),
-            request.get_full_path(),
-            translation.get_language(),
-            timezone.get_current_timezone_name(),
-            str(getattr(request, "urlconf", None)),
-            str(getattr(request, "current_app", None)),
-            None if self.instance is None else keys.full_name(type(self.instance)),
-            (str(getattr(renderer, "media_type", "")), str(getattr(renderer, "format", ""))),
-            str(getattr(drf, "version", None)),
-        )
-        text, fingerprint = keys.render(parts), 0
-        for value in values:
-            part, mark = keys.identify("vary", value, function="vary")
-            text += b"|" + part
-            fingerprint = (fingerprint * 31 + mark) & _MASK
-        prefix = prefixes.prefix()
-        plain = self.view_job.key.removeprefix(prefix)
+        with unrecorded():
+            state, meta = state_of(request), request.META
+            drf = None if self.given is request else self.given
+            renderer = getattr(drf, "accepted_renderer", None)
+            parts = (
+                request.method,
+                request.scheme,
+                self._host or request.get_host(),
+                request.path,
+                request.path_info,
+                str(meta.get("SCRIPT_NAME", "")),
+                str(getattr(request, "script_name", "")),
+                meta.get("QUERY_STRING", ""),
+                request.encoding,
+                translation.get_language(),
+                str(state.get("LANGUAGE_CODE")),
+                timezone.get_current_timezone_name(),
+                str(getattr(request, "urlconf", None)),
+                str(getattr(request, "current_app", None)),
+                (str(getattr(renderer, "media_type", "")), str(getattr(renderer, "format", ""))),
+                str(getattr(drf, "accepted_media_type", None)),
+                str(getattr(drf, "version", None)),
+            )
+            query = self._replaced_query()
+        text = keys.render(parts)
+        if query is not None:
+            values = [*values, ("request.GET", query)]
+        more, fingerprint = self._identified(values)
+        plain = self.view_job.key.removeprefix(prefixes.prefix())
         identity = (self.view_job.identity * 31 + fingerprint) & _MASK
-        return prefix + keys.shorten(b"\0view:" + plain + b"|" + text, made=True), identity
+        made = keys.shorten(b"\0view:" + plain + b"|" + text + more, made=True)
+        return prefixes.prefix() + made, identity
 
-    def _declared_value(self, vary: str | Callable[..., Any]) -> Any:
-        """What the key has for one part of `vary`; notes what it covers."""
+    def data_job(self, values: _Values) -> Job:
+        """The call of a function that gives something else than a response."""
+        more, fingerprint = self._identified(values)
+        if not more:
+            return self.view_job
+        plain = self.view_job.key.removeprefix(prefixes.prefix())
+        key = prefixes.prefix() + keys.shorten(plain + b"|" + more, made=True)
+        identity = (self.view_job.identity * 31 + fingerprint) & _MASK
+        return dataclasses.replace(self.view_job, key=key, identity=identity)
+
+    def _identified(self, values: _Values) -> tuple[bytes, int]:
+        """Text and fingerprint of the state of the view and of what varies."""
+        text, fingerprint = b"", 0
+        of_view = self.instance is not None
+        if of_view:
+            text += b"|" + keys.render(keys.full_name(type(self.instance)))
+        for name, value in (*(self._state() if of_view else []), *values):
+            try:
+                part, mark = keys.identify(name, value)
+            except UnkeyableArgument:
+                if name == "vary":
+                    raise
+                raise _Bypass(f"{name} has no stable identity") from None
+            if name == "request.auth":  # no secret is spelled out in a key
+                part = hashlib.sha256(part).hexdigest().encode()
+            text += b"|" + keys.render(name) + part
+            fingerprint = (fingerprint * 31 + mark) & _MASK
+        return text, fingerprint
+
+    def _state(self) -> list[tuple[str, Any]]:
+        """What has been put on a class-based view before: by `setup`, `dispatch` and mixins."""
+        if not isinstance(self.instance, View):
+            return []
+        skipped = _NOT_STATE if self.given is self.request else _NOT_STATE | _NOT_STATE_OF_REST
+        constant = self._of_the_route()
+        found: list[tuple[str, Any]] = []
+        self._lazies = []
+        state = vars(self.instance)
+        for name, value in state.items():
+            if value is self.given or value is self.request or constant.get(name, self) is value:
+                continue
+            if name in skipped and not (name == "kwargs" and value != self.kwargs):
+                continue
+            is_user = value is state_of(self.request).get("user")
+            if is_lazy(value) and (is_user or not evaluated(value)):
+                self._lazies.append(("user" if is_user else f"self.{name}", value))
+                continue
+            if isinstance(value, MethodType) and value.__self__ is self.instance:
+                value = value.__func__.__qualname__
+            found.append((f"self.{name}", value))
+        return found
+
+    def _of_the_route(self) -> dict[str, Any]:
+        """What `as_view` was given: the same for all requests of this path."""
+        match = state_of(self.request).get("resolver_match")
+        for function in _inside(getattr(match, "func", None)):
+            known = getattr(function, "view_initkwargs", None) or getattr(
+                function, "initkwargs", None
+            )
+            if isinstance(known, dict):
+                return known
+        return {}
+
+    def _replaced_query(self) -> Any:
+        """`request.GET` if it is not what the URL says: middleware may have put it there."""
+        request, given = self.request, state_of(self.request).get("GET")
+        if given is None:
+            return None
+        raw = request.META.get("QUERY_STRING", "")
+        if hasattr(request, "environ"):
+            raw = raw.encode("latin-1", "replace")
+            own = QueryDict(raw, encoding=request.encoding)
+        else:
+            own = QueryDict(raw)
+        if type(given) is QueryDict and list(given.lists()) == list(own.lists()):
+            return None
+        return list(given.lists()) if type(given) is QueryDict else given
+
+    # --- what it varies by
+
+    def _declared_values(self) -> list[tuple[str, Any]]:
+        """What the key has for `vary`, by name; notes what that covers."""
+        values = [("vary", self._declared_value(each)) for each in self.vary if callable(each)]
+        if "user" in self.vary or "user" in self.declared:
+            self.declared.add("user")
+            note(self.request, "user")
+            with unrecorded():
+                values += self._of_user(getattr(self.given, "user", None))
+        return values
+
+    def _declared_value(self, vary: Callable[..., Any]) -> Any:
         with recording(self.request) as record:
-            if callable(vary):
-                value = vary(*self.args, **self.kwargs)
-                if inspect.isawaitable(value):
-                    cast("Any", value).close()
-                    raise TypeError("vary= of a synchronous view is a synchronous callable.")
-            else:
-                self.declared.add("user")
-                with unrecorded():
-                    value = self._user_part(getattr(self.given, "user", None))
-        self.declared |= record.reads()
+            value = vary(*self._of_vary(), **self.kwargs)
+            if inspect.isawaitable(value):
+                cast("Any", value).close()
+                raise TypeError("vary= of a synchronous view is a synchronous callable.")
+            self.declared |= record.reads() | record.of_pages
         return value
 
-    async def _adeclared_value(self, vary: str | Callable[..., Any]) -> Any:
+    async def _adeclared_values(self) -> list[tuple[str, Any]]:
+        values = [
+            ("vary", await self._adeclared_value(each)) for each in self.vary if callable(each)
+        ]
+        if "user" in self.vary or "user" in self.declared:
+            self.declared.add("user")
+            note(self.request, "user")
+            with unrecorded():
+                auser = getattr(self.request, "auser", None)
+                if self.given is self.request and auser is not None:
+                    user = await auser()
+                else:
+                    user = await sync_to_async(
+                        lambda: _evaluate(getattr(self.given, "user", None))
+                    )()
+                values += self._of_user(user)
+                # Django finds it anew for each of `user` and `auser`.
+                for name in ("_cached_user", "_acached_user"):
+                    state_of(self.request).setdefault(name, _evaluate(user))
+        return values
+
+    async def _adeclared_value(self, vary: Callable[..., Any]) -> Any:
         with recording(self.request) as record:
-            if callable(vary):
-                value = vary(*self.args, **self.kwargs)
-                if inspect.isawaitable(value):
-                    value = await value
-            else:
-                self.declared.add("user")
-                with unrecorded():
-                    auser = getattr(self.request, "auser", None)
-                    if self.given is self.request and auser is not None:
-                        user = await auser()
-                    else:
-                        user = await sync_to_async(
-                            lambda: _evaluate(getattr(self.given, "user", None))
-                        )()
-                    value = self._user_part(user)
-                    # Django finds it anew for each of `user` and `auser`.
-                    for name in ("_cached_user", "_acached_user"):
-                        self.request.__dict__.setdefault(name, _evaluate(user))
-        self.declared |= record.reads()
+            value = vary(*self._of_vary(), **self.kwargs)
+            if inspect.isawaitable(value):
+                value = await value
+            self.declared |= record.reads() | record.of_pages
         return value
 
-    def _user_part(self, user: Any) -> Any:
+    def _of_vary(self) -> tuple[Any, ...]:
+        """The arguments as a view function has them: without the instance."""
+        of_instance = self.args and self.args[0] is self.instance
+        return self.args[1:] if of_instance and isinstance(self.instance, View) else self.args
+
+    def _of_user(self, user: Any) -> list[tuple[str, Any]]:
         user = _evaluate(user)
         known = user if getattr(user, "is_authenticated", False) else None
         if known is not None and not isinstance(known, Model):
@@ -158,11 +396,16 @@ class CachedView:
             known = (keys.full_name(type(known)), str(known.pk))
         # Two credentials of one user may allow different things.
         credentials = self.request.META.get("HTTP_AUTHORIZATION")
-        return known, credentials and hashlib.sha256(credentials.encode()).hexdigest()
+        hashed = credentials and hashlib.sha256(credentials.encode()).hexdigest()
+        values = [("user", (known, hashed))]
+        auth = None if self.given is self.request else getattr(self.given, "auth", None)
+        return values if auth is None else [*values, ("request.auth", auth)]
+
+    # --- what the cache has no part in
 
     def _private_already(self) -> str:
         """What of the request was used before the view, and is not in the key; "" for nothing."""
-        request, state = self.request, self.request.__dict__
+        request, state = self.request, state_of(self.request)
         if "user" not in self.declared:
             user = state.get("user")
             wrapped = self.given is not request
@@ -174,9 +417,7 @@ class CachedView:
                 return "the user was read before the view"
             if "HTTP_AUTHORIZATION" in request.META and "header:authorization" not in self.declared:
                 return "Authorization"
-            session = state.get("session")
-            used = getattr(session, "accessed", False) or getattr(session, "modified", False)
-            if used and "session" not in self.declared:
+            if self._session_used and "session" not in self.declared:
                 return "the session was read before the view"
         if request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
             return "csrf token"
@@ -186,68 +427,101 @@ class CachedView:
 
     def _refusal_before(self) -> tuple[str, str]:
         """Cache-Status for a request that the cache has no part in: (fwd, detail)."""
-        if self.request.method not in ("GET", "HEAD"):
-            return "fwd=method", ""
-        try:
-            self._host = self.request.get_host()
-        except DisallowedHost:
-            return "fwd=bypass", "host"
+        with unrecorded():
+            if self.request.method not in ("GET", "HEAD"):
+                return "fwd=method", ""
+            try:
+                self._host = self.request.get_host()
+            except DisallowedHost:
+                return "fwd=bypass", "host"
         return "", ""
+
+    def _prepared(self, values: _Values) -> tuple[Job | None, str]:
+        """The job under the first key; else None and why there is none."""
+        with unrecorded():
+            why = self._private_already()
+        if why:
+            return None, why
+        try:
+            return self._job(*self.base_key(values)), ""
+        except _Bypass as error:
+            return None, str(error)
 
     def _job(self, key: bytes, identity: int) -> Job:
         recipe = dataclasses.replace(
-            self.view_job.recipe, condition=_is_stored_form, cache_none=True
+            self.view_job.recipe,
+            condition=_is_stored_form,
+            cache_none=True,
+            # Nobody waits for a page that will not be shared.
+            lock=self.view_job.recipe.lock and key not in refused,
         )
         return dataclasses.replace(self.view_job, key=key, identity=identity, recipe=recipe)
 
     def _with_headers(self, base: Job, names: frozenset[str]) -> Job:
         """The job under the key that has the values of these headers."""
         self.names = names
-        values = tuple((name, self.request.headers.get(name)) for name in sorted(names))
+        note(self.request, *(f"header:{name}" if name != "cookie" else "cookies" for name in names))
         prefix = prefixes.prefix()
+        with unrecorded():
+            values = tuple((name, *self._header(name)) for name in sorted(names))
         rest = base.key.removeprefix(prefix) + b"|" + keys.render(values)
         return dataclasses.replace(base, key=prefix + keys.shorten(rest, made=True))
+
+    def _header(self, name: str) -> tuple[Any, ...]:
+        request = self.request
+        both = (request.headers.get(name), request.META.get(HttpHeaders.to_wsgi_name(name)))
+        if name == "cookie":  # which middleware may have added to
+            return *both, tuple(sorted((k, str(v)) for k, v in request.COOKIES.items()))
+        return both
 
     # --- threads
 
     def respond(self) -> Any:
         """The response, from the cache or of the view."""
-        fwd, detail = self._refusal_before()
+        if self.kind.gives_data:
+            try:
+                job = self.data_job(self._declared_values())
+            except _Bypass:
+                return self._learn(self.view_job.compute())
+            return self._give(job)
+        fwd, why = self._refusal_before()
+        base = None
         if not fwd:
-            values = [self._declared_value(each) for each in self.vary]
-            fwd, detail = ("", "") if not (why := self._private_already()) else ("fwd=bypass", why)
-        if fwd:
-            response = self.view_job.compute()
-            responses.tell(response, fwd, detail=detail)
-            return response
-        base = self._job(*self.base_key(values))
+            values = self._declared_values()
+            base, why = self._prepared(values)
+            fwd = "" if base is not None else "fwd=bypass"
+        if base is None:
+            return self._past(self.view_job.compute(), fwd, why)
         for got in self._of_get(values):
             packed = explicit.read(got.key, None, got.identity)
             if responses.is_packed(packed):
                 return self._served(packed)
         job = base
-        while True:
-            found = computing.look(job)
-            if isinstance(found, Found):
-                names = responses.marked(found.value)
-                if names is not None and not self.names:
-                    job = self._with_headers(base, names)
-                    continue
+        for _ in range(3):
+            found = computing.look(job, wait=base.key not in refused)
+            if not isinstance(found, Found):
+                return self._compute(base, job, found, values)
+            if (names := self._further(found.value)) is not None:
+                job = self._with_headers(base, names)
+            elif self._is_servable(found.value):
                 return self._served(found.value, found.source)
-            return self._compute(base, job, found)
+            else:  # somebody has put it there
+                process.delete([job.key])
+        return self._past(self.view_job.compute(), "fwd=bypass", "")
 
-    def _compute(self, base: Job, job: Job, answer: _core.Answer | None) -> Any:
+    def _compute(self, base: Job, job: Job, answer: _core.Answer | None, values: _Values) -> Any:
         if answer is None:
-            response = self.view_job.compute()
-            responses.tell(response, "fwd=bypass")
-            return response
+            return self._past(self.view_job.compute(), "fwd=bypass", "")
         try:
             with Leading(job, answer) as leading:
-                self._begin(leading, base, job)
+                self._begin(leading, base, job, values)
                 leading.declare()
                 with self._watching() as record:
-                    response = self._rendered(self._of_view(self.view_job.compute))
-                return self._finished(leading, base, job, record, response)
+                    response = self._of_view(self.view_job.compute)
+                    if self._renders_later(response):
+                        return self._when_rendered(leading, base, answer, record, response)
+                    response = self._rendered(response)
+                return self._finished(leading, base, [record], response, values)
         except Exception as error:
             return self._stale(job, answer, error)
 
@@ -259,47 +533,74 @@ class CachedView:
                 raise
             return error
 
+    def _give(self, job: Job) -> Any:
+        """The value of a function that gives something else than a response."""
+        found = computing.look(job)
+        if isinstance(found, Found):
+            return found.value
+        if found is None:
+            return self._learn(self.view_job.compute())
+        try:
+            with Leading(job, found) as leading:
+                leading.declare()
+                with self._watching() as record:
+                    value = computing.settle(self.view_job.compute())
+                return self._kept(leading, record, value)
+        except Exception as error:
+            return computing.stale_instead(job, found, error)
+
     # --- tasks
 
     async def arespond(self) -> Any:
         """As `respond`, for a coroutine function."""
-        fwd, detail = self._refusal_before()
+        if self.kind.gives_data:
+            try:
+                job = self.data_job(await self._adeclared_values())
+            except _Bypass:
+                return self._learn(await self.view_job.compute())
+            return await self._agive(job)
+        fwd, why = self._refusal_before()
+        base = None
         if not fwd:
-            values = [await self._adeclared_value(each) for each in self.vary]
-            fwd, detail = ("", "") if not (why := self._private_already()) else ("fwd=bypass", why)
-        if fwd:
-            response = await self.view_job.compute()
-            responses.tell(response, fwd, detail=detail)
-            return response
-        base = self._job(*self.base_key(values))
+            values = await self._adeclared_values()
+            base, why = self._prepared(values)
+            fwd = "" if base is not None else "fwd=bypass"
+        if base is None:
+            return self._past(await self.view_job.compute(), fwd, why)
         for got in self._of_get(values):
             packed = await process.run(explicit.read, got.key, None, got.identity)
             if responses.is_packed(packed):
                 return self._served(packed)
         job = base
-        while True:
-            found = await computing.alook(job)
-            if isinstance(found, Found):
-                names = responses.marked(found.value)
-                if names is not None and not self.names:
-                    job = self._with_headers(base, names)
-                    continue
+        for _ in range(3):
+            found = await computing.alook(job, wait=base.key not in refused)
+            if not isinstance(found, Found):
+                return await self._acompute(base, job, found, values)
+            if (names := self._further(found.value)) is not None:
+                job = self._with_headers(base, names)
+            elif self._is_servable(found.value):
                 return self._served(found.value, found.source)
-            return await self._acompute(base, job, found)
+            else:
+                await process.run(process.delete, [job.key])
+        return self._past(await self.view_job.compute(), "fwd=bypass", "")
 
-    async def _acompute(self, base: Job, job: Job, answer: _core.Answer | None) -> Any:
+    async def _acompute(
+        self, base: Job, job: Job, answer: _core.Answer | None, values: _Values
+    ) -> Any:
         if answer is None:
-            response = await self.view_job.compute()
-            responses.tell(response, "fwd=bypass")
-            return response
+            return self._past(await self.view_job.compute(), "fwd=bypass", "")
         try:
             with Leading(job, answer, threaded=True) as leading:
-                await process.run(self._begin, leading, base, job)
+                await process.run(self._begin, leading, base, job, values)
                 await process.run(leading.declare)
                 with self._watching() as record:
                     response = await self._aof_view(self.view_job.compute)
+                    if self._renders_later(response):
+                        return self._when_rendered(leading, base, answer, record, response)
+                    if not isinstance(response, HttpResponseBase | Http404):
+                        response = await computing.asettle(response)
                     response = await sync_to_async(self._rendered)(response)
-                return await process.run(self._finished, leading, base, job, record, response)
+                return await process.run(self._finished, leading, base, [record], response, values)
         except Exception as error:
             return self._stale(job, answer, error)
 
@@ -311,16 +612,52 @@ class CachedView:
                 raise
             return error
 
+    async def _agive(self, job: Job) -> Any:
+        found = await computing.alook(job)
+        if isinstance(found, Found):
+            return found.value
+        if found is None:
+            return self._learn(await self.view_job.compute())
+        try:
+            with Leading(job, found, threaded=True) as leading:
+                await process.run(leading.declare)
+                with self._watching() as record:
+                    value = await computing.asettle(await self.view_job.compute())
+                return await process.run(self._kept, leading, record, value)
+        except Exception as error:
+            return computing.stale_instead(job, found, error)
+
     # --- both
+
+    def _learn(self, result: Any) -> Any:
+        if not isinstance(result, Http404):
+            self.kind.gives_data = not isinstance(result, HttpResponseBase)
+        return result
+
+    def _past(self, response: Any, fwd: str, detail: str) -> Any:
+        """Answer with what the view gave, which the cache has no part in."""
+        responses.tell(self._learn(response), fwd, detail=detail)
+        return response
+
+    def _further(self, value: Any) -> frozenset[str] | None:
+        """Names of the headers under which to look on; None: this is the end."""
+        return None if self.names else responses.marked(value)
+
+    def _is_servable(self, value: Any) -> bool:
+        return responses.is_packed(value) or responses.is_404(value)
 
     def _stale(self, job: Job, answer: _core.Answer, error: Exception) -> Any:
         """Serve the old page where making a new one failed, and not where it was refused."""
-        refused = isinstance(error, Http404 | PermissionDenied | SuspiciousOperation | BadRequest)
-        if refused or 400 <= getattr(error, "status_code", 500) < 500:
+        refused_it = isinstance(
+            error, Http404 | PermissionDenied | SuspiciousOperation | BadRequest
+        )
+        if refused_it or 400 <= getattr(error, "status_code", 500) < 500:
+            raise error
+        if not self._is_servable(answer.value):
             raise error
         return self._served(computing.stale_instead(job, answer, error), "stale")
 
-    def _of_get(self, values: Sequence[Any]) -> Iterator[Job]:
+    def _of_get(self, values: _Values) -> Iterator[Job]:
         """Where the answer to HEAD lies if the page was got: without headers, then with."""
         if self.request.method != "HEAD":
             return
@@ -335,75 +672,174 @@ class CachedView:
             yield self._with_headers(base, names)
             self.names = frozenset()
 
-    def _begin(self, leading: Leading, base: Job, job: Job) -> None:
+    def _begin(self, leading: Leading, base: Job, job: Job, values: _Values) -> None:
         """Depend on the first key: dropping it drops what lies under the keys with headers."""
-        if job is not base:
+        if job is not base and job.key != base.key:
             leading.computation.take([_core.key_tag(base.key)])
+        if self.kind.gives_data is None:
+            leading.computation.take([_core.key_tag(self.data_job(values).key)])
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[Record]:
-        session = self.request.__dict__.get("session")
-        before = getattr(session, "accessed", False)
         with recording(self.request) as record:
-            if session is not None and hasattr(session, "accessed"):
-                session.accessed = False
+            for name, value in self._lazies:
+                record.note(name, value)
+            yield record
+
+    def _renders_later(self, response: Any) -> bool:
+        """Whether middleware has a say in what a response is rendered of."""
+        return (
+            isinstance(response, SimpleTemplateResponse)
+            and not response.is_rendered
+            and not hasattr(response, "accepted_renderer")
+            and self.given is self.request
+        )
+
+    def _when_rendered(
+        self, leading: Leading, base: Job, answer: _core.Answer, record: Record, response: Any
+    ) -> Any:
+        """Store the response once it is rendered, if it is what the view gave."""
+        leading.pause()
+        job, look, render = leading.job, responses.look_of(response), response.render
+        rest: list[tuple[Leading, Record]] = []
+        self._learn(response)
+
+        def finish(rendered: Any) -> Any:
+            if not rest:
+                return None
+            goes_on, again = rest[0]
+            with unrecorded():
+                return self._finished(goes_on, base, [record, again], rendered, [])
+
+        @functools.wraps(render)
+        def rendering() -> Any:
+            del response.render
+            changed = responses.look_of(response) != look
             try:
-                yield record
-            finally:
-                if session is not None and hasattr(session, "accessed"):
-                    if session.accessed:
-                        record.note("session")
-                    session.accessed = session.accessed or before
+                with (
+                    Leading(job, answer, after=leading) as goes_on,
+                    self._watching() as again,
+                ):
+                    if changed:
+                        goes_on.refuse()
+                        responses.tell(
+                            response, "fwd=miss", detail="changed between view and rendering"
+                        )
+                    else:
+                        rest.append((goes_on, again))
+                    return render()
+            except Exception as error:
+                return self._stale(job, answer, error)
+
+        response.add_post_render_callback(finish)
+        response.render = rendering
+        return response
 
     def _rendered(self, response: Any) -> Any:
         """Render what renders later, so that its reads and queries are seen."""
+        if not isinstance(response, HttpResponseBase):
+            return response
         if hasattr(response, "accepted_renderer") or not callable(
             getattr(response, "render", None)
         ):
             pass
         elif self.given is not self.request and hasattr(self.given, "accepted_renderer"):
             # REST framework does this after the handler has returned.
-            response.accepted_renderer = self.given.accepted_renderer
-            response.accepted_media_type = self.given.accepted_media_type
-            response.renderer_context = (
+            response.accepted_renderer = self.given.accepted_renderer  # type: ignore[attr-defined]
+            response.accepted_media_type = self.given.accepted_media_type  # type: ignore[attr-defined]
+            response.renderer_context = (  # type: ignore[attr-defined]
                 self.instance.get_renderer_context() if self.instance is not None else {}
             )
         if callable(getattr(response, "render", None)):
-            response = response.render()
+            response = response.render()  # type: ignore[attr-defined]
         return response
 
     def _finished(
-        self, leading: Leading, base: Job, job: Job, record: Record, response: Any
+        self,
+        leading: Leading,
+        base: Job,
+        records: Sequence[Record],
+        response: Any,
+        values: _Values,
     ) -> Any:
         """Store the response if it may be; gives what to answer with."""
-        why = self._why_not(record, response)
+        self._learn(response)
+        if not isinstance(response, HttpResponseBase | Http404):
+            return self._finished_data(leading, records, response, values)
+        with unrecorded():
+            names = frozenset[str]()
+            if not isinstance(response, Http404):
+                names = responses.varies_on(response) | _implied(records)
+            why = self._why_not(records, response, names)
         condition = self.view_job.recipe.condition
-        if isinstance(response, Http404):
-            # That it is raised is stored, not the page: Django makes that for each request anew.
-            if why:
-                leading.refuse()
-            else:
-                leading.store(responses.pack_404(response))
-            raise response
-        if not why and condition is not None and not condition(response):
-            why = "condition"
+        if not why and condition is not None and not isinstance(response, Http404):
+            why = "" if condition(response) else "condition"
         if why:
             leading.refuse()
+            refused.add(base.key)
+            if isinstance(response, Http404):
+                raise response
             responses.tell(response, "fwd=miss", detail=why)
             return response
+        refused.discard(base.key)
+        if isinstance(response, Http404):
+            # That it is raised is stored, not the page: Django makes that for each request anew.
+            leading.store(responses.pack_404(response))
+            raise response
+        leading.computation.limit(responses.max_age(response))
         packed = responses.pack(response)
-        names = responses.varies_on(response)
         if names <= self.names:
             stored = leading.store(packed)
-        elif job is base:
+            if stored and self.names:  # what leads here is to last as long
+                recipe = base.recipe
+                ttl = computing.outliving(recipe.lifetime(), recipe.stale)
+                process.cache().touch(base.key, ttl)
+        elif not self.names:
             stored = self._store_apart(leading, base, names, packed)
         else:
             # The view varies on more than was known: the next request finds the longer list.
             leading.refuse()
             stored = False
-            explicit.write(base.key, responses.marker(names | self.names), base.recipe.lifetime())
-        responses.tell(response, "fwd=miss", *(["stored"] if stored else []))
-        return responses.conditional(self.request, response)
+            recipe = base.recipe
+            ttl = computing.outliving(recipe.lifetime(), recipe.stale)
+            explicit.write(base.key, responses.marker(names | self.names), ttl)
+        return self._answer(response, "fwd=miss", *(["stored"] if stored else []))
+
+    def _finished_data(
+        self, leading: Leading, records: Sequence[Record], value: Any, values: _Values
+    ) -> Any:
+        """Store under the key of a plain function what turned out not to be a response."""
+        computing.settle(value)
+        job = self.data_job(values)
+        if self._may_keep(records):
+            own = (_core.key_tag(leading.lead.key), leading.lead.key_token)
+            answer = process.cache().find(job.key, identity=job.identity, lock=False, wait=False)
+            if answer.lead is not None:
+                leading.store(value, extra=[own], lead=answer.lead, job=job)
+        leading.refuse()
+        return value
+
+    def _kept(self, leading: Leading, record: Record, value: Any) -> Any:
+        """Store what a function of the request gave, if it read nothing but what its key has."""
+        self._learn(value)
+        if isinstance(value, HttpResponseBase) or not self._may_keep([record]):
+            leading.refuse()
+        else:
+            leading.store(value)
+        return value
+
+    def _may_keep(self, records: Sequence[Record]) -> bool:
+        reads = set().union(*(record.reads() | record.of_pages for record in records))
+        private = sorted(self._unknown(reads)) or self._changes(records)
+        if private and not self.kind.told:
+            self.kind.told = True
+            logger.warning(
+                "%s is not cached: it read %s, which its key does not have. Name it in key= or "
+                "vary=, or pass it as an argument instead of the request.",
+                keys.full_name(cast("Any", self.view_job.compute).func),
+                ", ".join(private),
+            )
+        return not private
 
     def _store_apart(
         self, leading: Leading, base: Job, names: frozenset[str], packed: responses.Packed
@@ -415,46 +851,125 @@ class CachedView:
         stored = False
         if answer.lead is not None:
             stored = leading.store(packed, extra=[own], lead=answer.lead)
-        return leading.store(responses.marker(names)) and stored
+        return leading.store(responses.marker(names), outlive=True) and stored
 
-    def _why_not(self, record: Record, response: Any) -> str:
-        varies: frozenset[str] = frozenset()
+    def _why_not(self, records: Sequence[Record], response: Any, names: frozenset[str]) -> str:
         if not isinstance(response, Http404):
             why = responses.refusal(response, cache_errors=self.cache_errors)
             if why:
                 return why
-            varies = responses.varies_on(response)
-        allowed = {*self.declared, *(f"header:{name}" for name in varies)}
-        if "cookie" in varies:
+        allowed = {f"header:{name}" for name in names}
+        if "cookie" in names:
             allowed.add("cookies")
-        private = sorted(record.reads() - allowed)
-        state = self.request.__dict__
-        if (
-            not private
-            and "user" not in self.declared
-            and _newly(record, "_cached_user", "_acached_user")
-        ):
-            private = ["user"]
-        if not private and self.request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
-            private = ["csrf token"]
-        if not private and getattr(state.get("session"), "modified", False):
-            private = ["session, changed"]
-        messages = state.get("_messages")
-        if not private and (
-            getattr(messages, "added_new", False) or getattr(messages, "used", False)
-        ):
-            private = ["messages"]
+        reads = set().union(*(record.reads() for record in records))
+        private = [read for read in sorted(self._unknown(reads)) if not covers(allowed, read)]
+        private = private or self._changes(records)
         return f"read {', '.join(private)}: not in the key" if private else ""
+
+    def _unknown(self, reads: set[str]) -> list[str]:
+        return [read for read in reads if not covers(self.declared, read)]
+
+    def _changes(self, records: Sequence[Record]) -> list[str]:
+        """What was done that shows in no read."""
+        state = state_of(self.request)
+        if "user" not in self.declared and any(
+            name in state and name not in records[0].before
+            for name in ("_cached_user", "_acached_user")
+        ):
+            return ["user"]
+        with unrecorded():
+            if self.request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
+                return ["csrf token"]
+            if getattr(state.get("session"), "modified", False):
+                return ["session, changed"]
+            messages = state.get("_messages")
+            if getattr(messages, "added_new", False) or getattr(messages, "used", False):
+                return ["messages"]
+        return []
 
     def _served(self, packed: Any, source: str = "") -> Any:
         responses.raise_404(packed)
-        response = responses.unpack(packed)
-        responses.tell(response, "hit", detail=source)
-        return responses.conditional(self.request, response)
+        self.kind.gives_data = False
+        return self._answer(responses.unpack(packed), "hit", detail=source)
+
+    def _answer(self, response: Any, *parts: str, detail: str = "") -> Any:
+        """Tell where it came from; make it a 304 where it is what the client asked for."""
+        responses.tell(response, *parts, detail=detail)
+        if not self._is_what_was_asked_for():
+            return response  # part of another page
+        with unrecorded():
+            return responses.conditional(self.request, response)
+
+    def _is_what_was_asked_for(self) -> bool:
+        """Whether this view is what the URL leads to, and not called by another."""
+        match = state_of(self.request).get("resolver_match")
+        own = cast("Any", self.view_job.compute).func
+        for function in _inside(getattr(match, "func", None)):
+            cls = getattr(function, "view_class", None) or getattr(function, "cls", None)
+            if function is own or (cls is not None and isinstance(self.instance, cls)):
+                return True
+        return False
+
+    # --- handles
+
+    def read(self, default: Any) -> Any:
+        """What is cached for the call: a response, or what the function gives instead."""
+        values = self._declared_values()
+        if not self.kind.gives_data:
+            base = self._job(*self.base_key(values))
+            packed = explicit.read(base.key, None, base.identity)
+            names = responses.marked(packed)
+            if names is not None:
+                job = self._with_headers(base, names)
+                packed = explicit.read(job.key, None, job.identity)
+            if responses.is_packed(packed):
+                return responses.unpack(packed)
+            if self.kind.gives_data is False:
+                return default
+        data = self.data_job(values)
+        return explicit.read(data.key, default, data.identity)
+
+    def write(self, value: Any, tags: Sequence[str]) -> bool:
+        """Store a response, or what the function gives instead, for the call."""
+        values = self._declared_values()
+        ttl = self.view_job.recipe.lifetime()
+        if not isinstance(value, HttpResponseBase):
+            if self.kind.gives_data is False:
+                raise TypeError(f"value={value!r}: the view gives responses.")
+            data = self.data_job(values)
+            return explicit.write(data.key, value, ttl, tags, identity=data.identity)
+        response = self._rendered(value)
+        why = responses.refusal(response, cache_errors=self.cache_errors)
+        if why:
+            raise ValueError(f"value={value!r} cannot be stored: {why}.")
+        base = self._job(*self.base_key(values))
+        names = responses.varies_on(response)
+        job = self._with_headers(base, names) if names else base
+        packed = responses.pack(response)
+        if names:
+            last = computing.outliving(ttl, 0.0)
+            explicit.write(base.key, responses.marker(names), last, identity=base.identity)
+        return explicit.write(job.key, packed, ttl, tags, identity=job.identity)
+
+    def all_keys(self) -> list[bytes]:
+        """Under which the call may lie: the first is the one to tell."""
+        values = self._declared_values()
+        found = [self.base_key(values)[0], self.data_job(values).key]
+        return found[::-1] if self.kind.gives_data else found
 
 
-def _newly(record: Record, *names: str) -> bool:
-    return any(n in record.request.__dict__ and n not in record.before for n in names)
+def _inside(function: Any) -> Iterator[Any]:
+    """A function and what decorators have wrapped in it."""
+    while function is not None:
+        yield function
+        inner = getattr(function, "__wrapped__", None)
+        function = inner if inner is not None else getattr(function, "func", None)
+
+
+def _implied(records: Sequence[Record]) -> frozenset[str]:
+    """Headers that a page varies on without saying so, as all of REST framework's do."""
+    reads = set().union(*(record.reads() for record in records))
+    return frozenset({"accept"}) if "header:accept" in reads else frozenset()
 
 
 def _evaluate(user: Any) -> Any:
