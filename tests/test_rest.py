@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from rest_framework.decorators import api_view, authentication_classes
 from rest_framework.renderers import JSONRenderer, StaticHTMLRenderer
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from djsmartcache import smart_cached
 from tests.site import Person, identify
@@ -51,6 +53,27 @@ class Mine(APIView):
         return Response(str(request.user))
 
 
+class Scoped(APIView):
+    """Of one user, with keys that allow different things."""
+
+    renderer_classes = [JSONRenderer]
+
+    @smart_cached(ttl=60, vary="user")
+    def get(self, request: Any) -> Response:
+        runs["scoped"] += 1
+        return Response(str(getattr(request.auth, "scopes", request.auth)))
+
+
+class ByKey(BaseAuthentication):
+    def authenticate(self, request: Any) -> Any:
+        return Person("joe"), {"scopes": request.META["HTTP_X_KEY"]}
+
+
+class ByObject(BaseAuthentication):
+    def authenticate(self, request: Any) -> Any:
+        return Person("joe"), SimpleNamespace(scopes=request.META["HTTP_X_KEY"])
+
+
 class Undeclared(APIView):
     authentication_classes = [ByToken]
     renderer_classes = [JSONRenderer]
@@ -77,6 +100,21 @@ def whole(request: Any) -> Response:
 def public(request: Any) -> Response:
     runs["public"] += 1
     return Response({"run": runs["public"]})
+
+
+class Products(ViewSet):
+    authentication_classes: Any = []
+    renderer_classes = [JSONRenderer]
+
+    @smart_cached(ttl=60)
+    def list(self, request: Any) -> Response:
+        runs["list"] += 1
+        return Response("list")
+
+    @smart_cached(ttl=60)
+    def retrieve(self, request: Any, pk: int) -> Response:
+        runs["retrieve"] += 1
+        return Response(pk)
 
 
 def ask(view: Any, token: str = "", accept: str = "application/json") -> Any:
@@ -131,3 +169,33 @@ def test_an_authenticated_answer_is_not_stored_undeclared(view: Any) -> None:
 def test_a_whole_view_without_authentication_is_cached() -> None:
     assert ask(public).content == ask(public).content
     assert runs["public"] == 1
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_each_key_of_a_user_has_an_answer_of_its_own(kept: bool) -> None:
+    view = Scoped.as_view(authentication_classes=[ByKey if kept else ByObject])
+    for scope in ("admin", "reader", "admin"):
+        request = RequestFactory().get("/rest/", headers={"X-Key": scope})
+        response = view(request)
+        response = response if getattr(response, "is_rendered", True) else response.render()
+        assert scope in response.content.decode()
+    assert runs["scoped"] == (2 if kept else 3)
+
+
+def test_parameters_of_the_accepted_type_are_part_of_the_key() -> None:
+    for view in (Names.as_view(), public):
+        indented = ask(view, accept="application/json; indent=8")
+        assert "indent" in indented.accepted_media_type
+        assert "stored" in ask(view).headers["Cache-Status"]
+        assert "hit" in ask(view).headers["Cache-Status"]
+
+
+def test_handlers_of_a_view_set_are_cached_apart() -> None:
+    for _ in range(2):
+        request = RequestFactory().get("/rest/")
+        assert Products.as_view({"get": "list"})(request).content == b'"list"'
+        for pk in (1, 2):
+            request = RequestFactory().get("/rest/")
+            answer = Products.as_view({"get": "retrieve"})(request, pk=pk)
+            assert answer.content == str(pk).encode()
+    assert (runs["list"], runs["retrieve"]) == (1, 2)

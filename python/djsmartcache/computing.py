@@ -443,7 +443,8 @@ class Leading:
                 ttl * (1 - conf.current().jitter_pct)
             )  # what is made of this entry ends no later
         if outlive:
-            ttl, stale = outliving(ttl, stale), 0.0
+            ttl = outliving(ttl, stale)
+            stale = (ttl or 0.0) if stale else 0.0
         tags = made.tags()
         if lead is None:
             self._ended = True

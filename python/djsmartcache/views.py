@@ -19,7 +19,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from types import MethodType
 from typing import Any, Final, cast
 
 from asgiref.sync import sync_to_async
@@ -302,8 +301,9 @@ class CachedView:
             if is_lazy(value) and (is_user or not evaluated(value)):
                 self._lazies.append(("user" if is_user else f"self.{name}", value))
                 continue
-            if isinstance(value, MethodType) and value.__self__ is self.instance:
-                value = value.__func__.__qualname__
+            if callable(value) and getattr(value, "__self__", None) is self.instance:
+                # A view set has them by their routes.
+                value = getattr(value, "__qualname__", getattr(value, "__name__", None))
             found.append((f"self.{name}", value))
         return found
 
@@ -602,7 +602,7 @@ class CachedView:
                     response = await sync_to_async(self._rendered)(response)
                 return await process.run(self._finished, leading, base, [record], response, values)
         except Exception as error:
-            return self._stale(job, answer, error)
+            return await process.run(self._stale, job, answer, error)
 
     async def _aof_view(self, compute: Callable[[], Awaitable[Any]]) -> Any:
         try:
@@ -653,6 +653,11 @@ class CachedView:
         )
         if refused_it or 400 <= getattr(error, "status_code", 500) < 500:
             raise error
+        if (names := self._further(answer.value)) is not None:
+            job = self._with_headers(job, names)
+            answer = process.cache().find(
+                job.key, identity=job.identity, lock=False, wait=False, stale=True
+            )
         if not self._is_servable(answer.value):
             raise error
         return self._served(computing.stale_instead(job, answer, error), "stale")
@@ -790,10 +795,6 @@ class CachedView:
         packed = responses.pack(response)
         if names <= self.names:
             stored = leading.store(packed)
-            if stored and self.names:  # what leads here is to last as long
-                recipe = base.recipe
-                ttl = computing.outliving(recipe.lifetime(), recipe.stale)
-                process.cache().touch(base.key, ttl)
         elif not self.names:
             stored = self._store_apart(leading, base, names, packed)
         else:
