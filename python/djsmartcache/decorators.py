@@ -73,8 +73,9 @@ def smart_cached(function: Any = None, /, **options: Any) -> Any:
         lock: Whether other processes wait for the one that computes.
         condition: Called with a result: False keeps it from being stored.
         vary: What else a result differs by: a callable of the arguments, or several. Of a view it
-            is called with the request, and what it reads of that may differ. `"user"`: a view's
-            responses differ by user.
+            is called with the request, and declares the cookies, headers and items of the session
+            that it reads; reading the user declares that, and makes it part of the key. `"user"`: a
+            view's responses differ by user.
         cache_none: Whether None is stored.
         cache_errors: Whether a view's 404 and 410 are stored.
 
