@@ -548,7 +548,7 @@ class _Cached:
         """
         if self.is_async:
             return self.arefresh(*args, **kwargs)
-        if views.request_in(args) is None:
+        if views.request_in(args, kwargs) is None:
             job = self._job(*self._full_key(args, kwargs), args, kwargs)
             lead = computing.lead_anew(job)
             if lead is not None:
@@ -560,7 +560,7 @@ class _Cached:
         """Do as `refresh`, without blocking the event loop."""
         if not self.is_async:
             return await sync_to_async(self.refresh)(*args, **kwargs)
-        if views.request_in(args) is None:
+        if views.request_in(args, kwargs) is None:
             job = self._job(*self._full_key(args, kwargs), args, kwargs)
             lead = await process.run(computing.lead_anew, job)
             if lead is not None:

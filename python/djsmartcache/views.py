@@ -837,7 +837,7 @@ class CachedView:
             logger.warning(
                 "%s is not cached: it read %s, which its key does not have. Name it in key= or "
                 "vary=, or pass it as an argument instead of the request.",
-                keys.full_name(cast("Any", self.view_job.compute).func),
+                keys.name_of(cast("Any", self.view_job.compute).func),
                 ", ".join(private),
             )
         return not private
