@@ -21,7 +21,7 @@ from django.db import connections
 
 import djsmartcache as sc
 from djsmartcache import process
-from djsmartcache.orm.state import Changes
+from djsmartcache.orm.state import State
 from tests.servers import free_port
 from tests.stores import store
 from tests.testapp.models import Product
@@ -198,13 +198,13 @@ def test_a_child_is_not_slowed_by_what_its_parent_s_threads_did() -> None:
 def test_a_child_keeps_the_blocks_of_the_thread_that_forked() -> None:
     f: Any = sc.smart_cached(key="fast")(lambda: 1)
     f()
-    changes = Changes()  # of another thread's transaction, which the child drops at some time
-    other = threading.Thread(target=changes.count)
+    state = State()  # of another thread's transaction, which the child drops at some time
+    other = threading.Thread(target=state.count, kwargs={"matters": True})
     other.start()
     other.join()
 
     def child() -> None:
-        changes.end()
+        state.count(matters=False)
         before = f.hits
         f()
         assert f.hits == before, "answered inside of smartcache_disabled"
@@ -212,7 +212,7 @@ def test_a_child_keeps_the_blocks_of_the_thread_that_forked() -> None:
     with sc.smartcache_disabled():
         in_child(child)
         in_child(lambda: in_child(child))
-    changes.end()
+    state.count(matters=False)
 
 
 def test_closing_twice_and_going_on() -> None:
