@@ -93,6 +93,11 @@ def products(request: HttpRequest) -> SimpleTemplateResponse:
     return Rendered("unused")
 
 
+@smart_cached(ttl=60)
+async def products_in_a_task(request: HttpRequest) -> SimpleTemplateResponse:
+    return products.uncached(request)
+
+
 READS: dict[str, Any] = {
     "user": lambda request: request.user.username,
     "user by template": lambda request: Template("{{ request.user }}").render(
@@ -246,6 +251,7 @@ urlpatterns = [
     path("plain/", plain),
     path("json/<int:pk>/", as_json),
     path("products/", products),
+    path("products-task/", products_in_a_task),
     path("reading/<str:what>/", reading),
     path("of-user/<str:what>/", of_user),
     path("by-callable/<str:what>/", by_callable),

@@ -64,6 +64,21 @@ class Scoped(APIView):
         return Response(str(getattr(request.auth, "scopes", request.auth)))
 
 
+class Kept(APIView):
+    """Keeps what it read of a request on that."""
+
+    authentication_classes: Any = []
+    renderer_classes = [JSONRenderer]
+
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        request.tenant = request.headers["X-Tenant"]
+
+    @smart_cached(ttl=60)
+    def get(self, request: Any) -> Response:
+        return Response(request.tenant)
+
+
 class ByKey(BaseAuthentication):
     def authenticate(self, request: Any) -> Any:
         return Person("joe"), {"scopes": request.META["HTTP_X_KEY"]}
@@ -199,3 +214,11 @@ def test_handlers_of_a_view_set_are_cached_apart() -> None:
             answer = Products.as_view({"get": "retrieve"})(request, pk=pk)
             assert answer.content == str(pk).encode()
     assert (runs["list"], runs["retrieve"]) == (1, 2)
+
+
+def test_what_a_view_has_put_on_its_request_is_part_of_the_key() -> None:
+    for tenant in ("a", "b"):
+        request = RequestFactory().get("/rest/", headers={"X-Tenant": tenant})
+        answer = Kept.as_view()(request)
+        assert answer.content == f'"{tenant}"'.encode()
+        assert "stored" in answer.headers["Cache-Status"]

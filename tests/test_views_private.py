@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from typing import Any
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.request import HttpHeaders
 from django.template import RequestContext
 from django.template.response import SimpleTemplateResponse
-from django.test import AsyncRequestFactory, RequestFactory
+from django.test import AsyncClient, AsyncRequestFactory, RequestFactory
 from django.urls import resolve
 from django.utils.decorators import method_decorator
 from django.utils.functional import SimpleLazyObject
@@ -645,3 +646,91 @@ def test_a_user_of_middleware_is_found_once() -> None:
         request.user = SimpleLazyObject(lambda name=name: find(name))  # type: ignore[misc, assignment]
         assert view(request).content.decode() == name
     assert finds == ["ada", "bob"]
+
+
+# --- more than one at a time
+
+
+async def test_views_of_one_request_that_overlap_are_recorded_until_the_last_ends() -> None:
+    first_began, first_ended, second_began = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @smart_cached(ttl=60, key="first")
+    async def first(request: HttpRequest) -> HttpResponse:
+        first_began.set()
+        await second_began.wait()
+        return HttpResponse("first")
+
+    @smart_cached(ttl=60, key="second")
+    async def second(request: HttpRequest) -> HttpResponse:
+        second_began.set()
+        await first_ended.wait()
+        return HttpResponse(request.COOKIES["login"])
+
+    async def first_then_tell(request: HttpRequest) -> None:
+        await first(request)
+        first_ended.set()
+
+    async def then_second(request: HttpRequest) -> None:
+        await first_began.wait()
+        await second(request)
+
+    request = request_of("ada")
+    await asyncio.gather(first_then_tell(request), then_second(request))
+    assert (await second(request_of("bob"))).content == b"bob"
+    assert type(request).__getattribute__ is object.__getattribute__
+
+
+def test_data_made_of_a_page_depends_on_what_pages_differ_by() -> None:
+    @smart_cached(ttl=60)
+    def part(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.path)
+
+    @smart_cached(ttl=60, key="box")
+    def box(request: HttpRequest) -> bytes:
+        return part(request).content
+
+    for path in ("/a/", "/b/"):
+        part(request_of(path=path))
+    for path in ("/a/", "/b/", "/a/", "/b/"):
+        assert box(request_of(path=path)).decode() == path
+
+
+def test_data_is_made_anew_for_requests_that_do_something() -> None:
+    @smart_cached(ttl=60, key="done")
+    def done(request: HttpRequest) -> int:
+        return site.count("done")
+
+    assert done(rf.get("/x/")) == done(rf.get("/x/")) == 1
+    assert [done(rf.post("/x/")) for _ in range(2)] == [2, 3]
+
+
+def test_what_middleware_reads_before_a_response_is_rendered_counts() -> None:
+    class Rendered(SimpleTemplateResponse):
+        @property
+        def rendered_content(self) -> str:
+            return str(self.context_data)
+
+    @smart_cached(ttl=60)
+    def view(request: HttpRequest) -> SimpleTemplateResponse:
+        return Rendered("unused", {"names": []})
+
+    def ask(request: HttpRequest) -> Any:
+        response = view(request)
+        if hasattr(response, "render"):
+            response.context_data["names"].append(request.COOKIES["login"])
+            response = response.render()
+        return response
+
+    assert not mixes_up(ask)
+
+
+async def test_a_template_response_of_a_task_is_stored_once_rendered() -> None:
+    client = AsyncClient()
+    await Product.objects.acreate(name="lamp")
+    for _ in range(2):
+        assert (await client.get("/products-task/")).content == b"lamp "
+    assert site.runs["products"] == 1
+    await Product.objects.acreate(name="desk")
+    response = await client.get("/products-task/")
+    assert response.content == b"desk lamp "
+    assert "stored" in status(response)

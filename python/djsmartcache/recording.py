@@ -100,33 +100,45 @@ def state_of(request: HttpRequest) -> dict[str, Any]:
     return state
 
 
+class _Active(list[Record]):
+    """The records of a request, and what to put back after the last of them."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__()
+        self.request = request
+        self._plain = type(request)
+        self._session = state_of(request).get("session")
+        self._watched = _watch_session(self._session, self)
+        request.__class__ = _noting(self._plain)
+
+    def end(self) -> None:
+        self.request.__class__ = self._plain
+        state_of(self.request).pop(_ACTIVE, None)
+        if self._watched is not None:
+            self._session.__class__ = self._watched
+            del self._session.__dict__[_ACTIVE]
+
+
 @contextlib.contextmanager
 def recording(request: HttpRequest) -> Iterator[Record]:
-    """Note what the block reads of the request. Blocks may be nested: then all of them note it."""
-    plain, state = type(request), state_of(request)
+    """Note what the block reads of the request.
+
+    Blocks may be nested, or overlap in tasks: each of them notes all that is read meanwhile.
+    """
+    state = state_of(request)
     record = Record(request)
-    active: list[Record] | None = state.get(_ACTIVE)
-    if active is not None:
-        active.append(record)
-        try:
-            yield record
-        finally:
-            active.remove(record)
-        return
-    state[_ACTIVE] = active = [record]
-    request.__class__ = _noting(plain)
-    session = state.get("session")
-    watched = _watch_session(session, active)
+    active: _Active = state.get(_ACTIVE) or _Active(request)
+    state[_ACTIVE] = active
+    active.append(record)
     _evaluate_silently(state.get("user"))
     try:
         yield record
     finally:
-        request.__class__ = plain
-        del state[_ACTIVE]
-        active.clear()  # of which a copy of the request would go on to know
-        if watched is not None:
-            session.__class__ = watched
-            del session.__dict__[_ACTIVE]
+        if state.get(_ACTIVE) is not active:
+            record.note("the request in another thread")  # which has ended the recording
+        active.remove(record)
+        if not active and state.get(_ACTIVE) is active:
+            active.end()
 
 
 _silent: ContextVar[bool] = ContextVar("smartcache_unrecorded", default=False)
@@ -251,6 +263,11 @@ def _handed(what: str, given: _Dict, records: list[Record]) -> _Dict:
     for record in records:
         record.note_handed(what, given)
     return given
+
+
+def note_page(request: HttpRequest) -> None:
+    """Note on behalf of an outer function that what it got depends on the key of a page."""
+    _note_of_page(state_of(request).get(_ACTIVE) or [], "request.path and all that pages differ by")
 
 
 def _note_of(request: HttpRequest, what: str) -> None:

@@ -47,6 +47,7 @@ from .recording import (
     is_lazy,
     meaning,
     note,
+    note_page,
     recording,
     state_of,
     unrecorded,
@@ -59,6 +60,15 @@ _DEPTH: Final = 3  # of containers searched for a request
 _NOT_STATE: Final = frozenset({"request", "args", "kwargs", "head"})
 # Which REST framework makes of the view's class and of the request's headers that it has read.
 _NOT_STATE_OF_REST: Final = frozenset({"_negotiator", "_paginator", "_metadata", "response"})
+# What its requests have: in the key, recorded where it is read, or the same for all of a view.
+_OF_REST_REQUEST: Final = frozenset(
+    {
+        "_request", "parsers", "authenticators", "negotiator", "parser_context", "_data", "_files",
+        "_full_data", "_content_type", "_stream", "_user", "_auth", "_authenticator",
+        "accepted_renderer", "accepted_media_type", "version", "versioning_scheme",
+        "csrf_processing_done", "_read_started", "_messages", "_parsed_accept_list",
+    }
+)  # fmt: skip
 
 
 def request_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -270,7 +280,7 @@ class CachedView:
         of_view = self.instance is not None
         if of_view:
             text += b"|" + keys.render(keys.full_name(type(self.instance)))
-        for name, value in (*(self._state() if of_view else []), *values):
+        for name, value in (*self._state(), *values):
             try:
                 part, mark = keys.identify(name, value)
             except UnkeyableArgument:
@@ -285,27 +295,33 @@ class CachedView:
 
     def _state(self) -> list[tuple[str, Any]]:
         """What has been put on a class-based view before: by `setup`, `dispatch` and mixins."""
-        if not isinstance(self.instance, View):
-            return []
-        skipped = _NOT_STATE if self.given is self.request else _NOT_STATE | _NOT_STATE_OF_REST
-        constant = self._of_the_route()
         found: list[tuple[str, Any]] = []
         self._lazies = []
-        state = vars(self.instance)
-        for name, value in state.items():
+        if self.given is not self.request:
+            for name, value in vars(self.given).items():
+                if name not in _OF_REST_REQUEST:
+                    self._add_state(found, f"request.{name}", value)
+        if not isinstance(self.instance, View):
+            return found
+        skipped = _NOT_STATE if self.given is self.request else _NOT_STATE | _NOT_STATE_OF_REST
+        constant = self._of_the_route()
+        for name, value in vars(self.instance).items():
             if value is self.given or value is self.request or constant.get(name, self) is value:
                 continue
             if name in skipped and not (name == "kwargs" and value != self.kwargs):
                 continue
-            is_user = value is state_of(self.request).get("user")
-            if is_lazy(value) and (is_user or not evaluated(value)):
-                self._lazies.append(("user" if is_user else f"self.{name}", value))
-                continue
-            if callable(value) and getattr(value, "__self__", None) is self.instance:
-                # A view set has them by their routes.
-                value = getattr(value, "__qualname__", getattr(value, "__name__", None))
-            found.append((f"self.{name}", value))
+            self._add_state(found, f"self.{name}", value)
         return found
+
+    def _add_state(self, found: list[tuple[str, Any]], name: str, value: Any) -> None:
+        is_user = value is state_of(self.request).get("user")
+        if is_lazy(value) and (is_user or not evaluated(value)):
+            self._lazies.append(("user" if is_user else name, value))
+            return
+        if callable(value) and getattr(value, "__self__", None) is self.instance is not None:
+            # A view set has them by their routes.
+            value = getattr(value, "__qualname__", getattr(value, "__name__", None))
+        found.append((name, value))
 
     def _of_the_route(self) -> dict[str, Any]:
         """What `as_view` was given: the same for all requests of this path."""
@@ -427,6 +443,7 @@ class CachedView:
 
     def _refusal_before(self) -> tuple[str, str]:
         """Cache-Status for a request that the cache has no part in: (fwd, detail)."""
+        note_page(self.request)
         with unrecorded():
             if self.request.method not in ("GET", "HEAD"):
                 return "fwd=method", ""
@@ -435,6 +452,11 @@ class CachedView:
             except DisallowedHost:
                 return "fwd=bypass", "host"
         return "", ""
+
+    def _is_safe(self) -> bool:
+        """Whether the request asks for nothing to be done."""
+        with unrecorded():
+            return self.request.method in ("GET", "HEAD", None)
 
     def _prepared(self, values: _Values) -> tuple[Job | None, str]:
         """The job under the first key; else None and why there is none."""
@@ -479,6 +501,8 @@ class CachedView:
     def respond(self) -> Any:
         """The response, from the cache or of the view."""
         if self.kind.gives_data:
+            if not self._is_safe():
+                return self._learn(self.view_job.compute())
             try:
                 job = self.data_job(self._declared_values())
             except _Bypass:
@@ -554,6 +578,8 @@ class CachedView:
     async def arespond(self) -> Any:
         """As `respond`, for a coroutine function."""
         if self.kind.gives_data:
+            if not self._is_safe():
+                return self._learn(await self.view_job.compute())
             try:
                 job = self.data_job(await self._adeclared_values())
             except _Bypass:
@@ -707,6 +733,8 @@ class CachedView:
         leading.pause()
         job, look, render = leading.job, responses.look_of(response), response.render
         rest: list[tuple[Leading, Record]] = []
+        meanwhile = contextlib.ExitStack()
+        between = meanwhile.enter_context(recording(self.request))
         self._learn(response)
 
         def finish(rendered: Any) -> Any:
@@ -714,11 +742,12 @@ class CachedView:
                 return None
             goes_on, again = rest[0]
             with unrecorded():
-                return self._finished(goes_on, base, [record, again], rendered, [])
+                return self._finished(goes_on, base, [record, between, again], rendered, [])
 
         @functools.wraps(render)
         def rendering() -> Any:
             del response.render
+            meanwhile.close()
             changed = responses.look_of(response) != look
             try:
                 with (
