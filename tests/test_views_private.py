@@ -57,7 +57,7 @@ def mixes_up(view: Any, *args: Any, **kwargs: Any) -> bool:
 
 
 def test_a_callable_that_reads_the_user_does_not_declare_the_session() -> None:
-    @smart_cached(ttl=60, vary=lambda request: request.user.pk and 1)
+    @smart_cached(ttl=60, key="page1", vary=lambda request: request.user.pk and 1)
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.session["cart"])
 
@@ -65,7 +65,7 @@ def test_a_callable_that_reads_the_user_does_not_declare_the_session() -> None:
 
 
 def test_a_callable_that_reads_a_part_of_the_user_does_not_declare_another_user() -> None:
-    @smart_cached(ttl=60, vary=lambda request: request.user.is_authenticated)
+    @smart_cached(ttl=60, key="page2", vary=lambda request: request.user.is_authenticated)
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.user.username)
 
@@ -82,11 +82,11 @@ def test_a_callable_that_reads_a_part_of_the_user_does_not_declare_another_user(
     ],
 )
 def test_a_callable_declares_the_cookies_and_items_that_it_read(vary: Any) -> None:
-    @smart_cached(ttl=60, vary=vary)
+    @smart_cached(ttl=60, key="page3", vary=vary)
     def cookie(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.COOKIES["login"])
 
-    @smart_cached(ttl=60, vary=vary)
+    @smart_cached(ttl=60, key="page4", vary=vary)
     def cart(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.session["cart"])
 
@@ -96,7 +96,9 @@ def test_a_callable_declares_the_cookies_and_items_that_it_read(vary: Any) -> No
 
 def test_what_a_callable_read_by_item_may_be_read() -> None:
     @smart_cached(
-        ttl=60, vary=lambda request: (request.COOKIES["login"], request.session.get("cart"))
+        ttl=60,
+        key="itemwise",
+        vary=lambda request: (request.COOKIES["login"], request.session.get("cart")),
     )
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.COOKIES["login"] + request.session["cart"])
@@ -116,7 +118,7 @@ def test_what_the_key_names_of_the_request_may_be_read() -> None:
 
 def test_a_callable_of_a_method_gets_the_request_first() -> None:
     class Shop(View):
-        @smart_cached(ttl=60, vary=lambda request, **_: request.COOKIES["login"])
+        @smart_cached(ttl=60, key="page5", vary=lambda request, **_: request.COOKIES["login"])
         def get(self, request: HttpRequest) -> HttpResponse:
             return HttpResponse(request.COOKIES["login"])
 
@@ -133,7 +135,7 @@ class Keeping(View):
         self.tenant = request.headers["X-Tenant"]
         return super().dispatch(request, *args, **kwargs)
 
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page6")
     def get(self, request: HttpRequest) -> HttpResponse:
         return HttpResponse(self.tenant)
 
@@ -154,7 +156,7 @@ class KeepingUser(View):
         self.user = request.user
         self.shop = SimpleLazyObject(lambda: request.COOKIES["login"])
 
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page7")
     def get(self, request: HttpRequest, what: str) -> HttpResponse:
         return HttpResponse(str(getattr(self, what)) if what else "nothing")
 
@@ -181,7 +183,7 @@ def test_what_as_view_was_given_does_not_keep_a_view_from_being_cached() -> None
     class Listing(View):
         queryset: Any = None
 
-        @smart_cached(ttl=60)
+        @smart_cached(ttl=60, key="page8")
         def get(self, request: HttpRequest) -> HttpResponse:
             return HttpResponse(",".join(p.name for p in self.queryset.all()))
 
@@ -197,7 +199,7 @@ def test_what_as_view_was_given_does_not_keep_a_view_from_being_cached() -> None
 
 
 def test_the_charset_that_a_client_claims_is_part_of_the_key() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page9")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.GET["q"])
 
@@ -220,7 +222,7 @@ def test_the_charset_that_a_client_claims_is_part_of_the_key() -> None:
     ],
 )
 def test_what_a_client_or_middleware_may_set_is_not_shared(read: Any) -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page10")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(str(read(request)))
 
@@ -237,7 +239,7 @@ def test_what_a_client_or_middleware_may_set_is_not_shared(read: Any) -> None:
 
 
 def test_a_query_that_middleware_has_replaced_is_part_of_the_key() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page11")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.GET.get("tenant", ""))
 
@@ -256,7 +258,7 @@ def test_a_query_that_middleware_has_replaced_is_part_of_the_key() -> None:
 
 
 def test_queries_that_are_spelled_in_other_ways_do_not_meet() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page12")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.META["QUERY_STRING"])
 
@@ -267,11 +269,11 @@ def test_queries_that_are_spelled_in_other_ways_do_not_meet() -> None:
 def test_the_host_of_a_header_that_does_not_make_the_key_counts(settings: Any) -> None:
     settings.USE_X_FORWARDED_HOST = settings.USE_X_FORWARDED_PORT = True
 
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page13")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.META["HTTP_HOST"])
 
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page14")
     def port(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.get_port())
 
@@ -375,7 +377,7 @@ def test_data_varies_by_what_is_declared() -> None:
         site.count("mine")
         return str(request.user)
 
-    @smart_cached(ttl=60, vary=lambda request: request.path)
+    @smart_cached(ttl=60, key="page15", vary=lambda request: request.path)
     def crumbs(request: HttpRequest) -> list[str]:
         site.count("crumbs")
         return request.path.split("/")
@@ -401,11 +403,11 @@ async def test_data_of_a_task_is_stored_alike() -> None:
 
 
 def test_an_outer_view_knows_what_an_inner_one_is_of() -> None:
-    @smart_cached(ttl=60, vary="user")
+    @smart_cached(ttl=60, key="page16", vary="user")
     def inner(request: HttpRequest) -> HttpResponse:
         return HttpResponse(str(request.user))
 
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page17")
     def outer(request: HttpRequest) -> HttpResponse:
         return HttpResponse(b"<" + inner(request).content + b">")
 
@@ -415,7 +417,7 @@ def test_an_outer_view_knows_what_an_inner_one_is_of() -> None:
 
 
 def test_an_outer_view_knows_the_headers_that_an_inner_one_varies_on() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page18")
     def outer(request: HttpRequest) -> HttpResponse:
         return HttpResponse(site.varying(request).content)
 
@@ -425,7 +427,7 @@ def test_an_outer_view_knows_the_headers_that_an_inner_one_varies_on() -> None:
 
 
 def test_a_view_around_a_cached_one_is_cached_whole() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page19")
     def outer(request: HttpRequest) -> HttpResponse:
         return HttpResponse(b"<" + site.plain(request).content + b">")
 
@@ -444,7 +446,7 @@ def test_what_middleware_puts_into_a_template_response_reaches_its_visitor_alone
         def rendered_content(self) -> str:
             return f"{site.count('rendered')} {self.context_data}"
 
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page20")
     def view(request: HttpRequest) -> SimpleTemplateResponse:
         return Rendered("unused", {})
 
@@ -463,7 +465,7 @@ def test_what_middleware_puts_into_a_template_response_reaches_its_visitor_alone
 
 
 def test_what_a_response_carries_and_cannot_be_kept_keeps_it_from_being_stored() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page21")
     def view(request: HttpRequest) -> HttpResponse:
         response = HttpResponse("x")
         response.owner = object()  # type: ignore[attr-defined]
@@ -477,7 +479,7 @@ def test_what_a_response_carries_and_cannot_be_kept_keeps_it_from_being_stored()
 
 @pytest.mark.parametrize("control", ["no-cache", "max-age=0", "max-age=60, s-maxage=0"])
 def test_a_response_that_forbids_shared_caches_is_not_stored(control: str) -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page22")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse("x", headers={"Cache-Control": control})
 
@@ -485,7 +487,7 @@ def test_a_response_that_forbids_shared_caches_is_not_stored(control: str) -> No
 
 
 def test_a_response_is_kept_no_longer_than_it_allows() -> None:
-    @smart_cached(ttl=600)
+    @smart_cached(ttl=600, key="page30")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse("x", headers={"Cache-Control": "max-age=60"})
 
@@ -506,7 +508,7 @@ def test_a_304_tells_where_it_came_from() -> None:
 
 
 def test_handles_take_and_give_responses() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page23")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse("made", headers={"Vary": "X-Tenant"})
 
@@ -546,7 +548,7 @@ def test_nobody_waits_for_a_page_that_was_not_shared_before(
     gate = threading.Barrier(2)
     together = threading.Event()
 
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page24")
     def view(request: HttpRequest) -> HttpResponse:
         if together.is_set():
             gate.wait(20)  # broken if the two do not run at once
@@ -571,7 +573,7 @@ def test_nobody_waits_for_a_page_that_was_not_shared_before(
 
 
 def test_a_page_that_fails_is_served_stale_though_it_varies(store: str) -> None:
-    @smart_cached(ttl=60, stale=600)
+    @smart_cached(ttl=60, key="page25", stale=600)
     def view(request: HttpRequest) -> HttpResponse:
         if site.count("stale") > 1:
             raise RuntimeError
@@ -621,7 +623,7 @@ def test_what_a_view_sees_of_the_request_is_what_it_would_see() -> None:
 
 
 def test_code_in_c_that_looks_into_cookies_is_noticed() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page26")
     def view(request: HttpRequest) -> HttpResponse:
         cookies = request.COOKIES
         return HttpResponse(str(dict.get(cookies, "login")))
@@ -636,7 +638,7 @@ def test_a_user_of_middleware_is_found_once() -> None:
         finds.append(name)
         return Person(name)
 
-    @smart_cached(ttl=60, vary="user")
+    @smart_cached(ttl=60, key="page27", vary="user")
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(str(request.user))
 
@@ -681,7 +683,7 @@ async def test_views_of_one_request_that_overlap_are_recorded_until_the_last_end
 
 
 def test_data_made_of_a_page_depends_on_what_pages_differ_by() -> None:
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page28")
     def part(request: HttpRequest) -> HttpResponse:
         return HttpResponse(request.path)
 
@@ -710,7 +712,7 @@ def test_what_middleware_reads_before_a_response_is_rendered_counts() -> None:
         def rendered_content(self) -> str:
             return str(self.context_data)
 
-    @smart_cached(ttl=60)
+    @smart_cached(ttl=60, key="page29")
     def view(request: HttpRequest) -> SimpleTemplateResponse:
         return Rendered("unused", {"names": []})
 

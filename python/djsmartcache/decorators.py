@@ -135,6 +135,7 @@ class _Options:
         if condition is not None and not callable(condition):
             raise TypeError(f"condition={condition!r}: a callable of the result, or None.")
         self.key = key
+        self.kinds: dict[str, views.Kind] = {}
         self.plans: dict[Any, _core.KeyPlan] = {}
         """Of methods that method_decorator decorates anew at every request."""
         self.ttl = ttl
@@ -250,7 +251,7 @@ class _Cached:
         )
         self.by_callable = callable(options.key)
         self.plan = self._plan()
-        self.kind = views.Kind()
+        self.kind = options.kinds.setdefault(self.name, views.Kind())
         self.parameters = [p.name for p in keys.parameters(function)]
         template = options.key if isinstance(options.key, str) else None
         self.fields = [f for f in keys.parse(template) if isinstance(f, tuple)] if template else []
