@@ -130,6 +130,7 @@ class Store {
   // Drops the tokens, compares the schemes, announces all of it. One round trip per bucket group.
   virtual Result<BumpReply> Bump(std::span<const Tag> tags,
                                  std::span<const SchemeKnowledge> schemes) = 0;
+  // kTooLarge: not stored, and what was there is dropped.
   // An explicit store by the user: replaces the entry, drops the token of the key's own tag,
   // announces it. The reply's epoch tells the caller whether the one in the envelope is the
   // store's.

@@ -92,15 +92,16 @@ Result<bool> CacheImpl::Put(std::string_view key, Computed computed, PutConditio
     const auto reply = store_->Tokens(own_tag);
     if (reply.ok()) epoch_.store(reply->epoch, std::memory_order_relaxed);
   }
-  while (true) {
+  for (int attempt = 0;; ++attempt) {
     header.epoch = epoch_.load(std::memory_order_relaxed);
     const auto envelope = EncodeEntry(entry_key_, key, header, computed.payload);
     const auto reply = store_->Put(key, envelope, header.hard_ttl, condition);
     if (!reply.ok()) {
+      Failed(reply.status());
       // It may have arrived or not: what lies under the key, here and there, is not to be served
       // any more.
-      Failed(reply.status());
-      pending_.AddKeys(std::array{std::string(key)});
+      if (reply.status().code() != Code::kTooLarge) pending_.AddKeys(std::array{std::string(key)});
+      DropLocally(own_tag);
       return reply.status();
     }
     DropLocally(own_tag);
@@ -109,6 +110,9 @@ Result<bool> CacheImpl::Put(std::string_view key, Computed computed, PutConditio
     // just put.
     epoch_.store(reply->epoch, std::memory_order_relaxed);
     condition = PutCondition::kAlways;
+    if (attempt != 0) {  // what was put is a miss, and so is what it replaced
+      return Unavailable("the store is being replaced all the time");
+    }
   }
 }
 

@@ -39,15 +39,18 @@ Status Failed(const std::string& path, int code) {
 
 }  // namespace
 
+bool IsDiskFull(int code) {
+  // EIO is LMDB's code for a write that found room for a part only.
+  return code == ENOSPC || code == EDQUOT || code == EFBIG || code == EIO;
+}
+
 Trouble TroubleOf(int code) {
+  if (IsDiskFull(code)) return Trouble::kFull;
   switch (code) {
     case MDB_SUCCESS:
       return Trouble::kNone;
     case MDB_MAP_FULL:
     case MDB_TXN_FULL:
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
       return Trouble::kFull;
     case MDB_READERS_FULL:
     case ENOMEM:

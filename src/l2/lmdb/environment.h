@@ -21,6 +21,9 @@ enum class Trouble : std::uint8_t {
   kOther,   // no memory, no file handles, ...: the store is unavailable
 };
 [[nodiscard]] Trouble TroubleOf(int code);
+// Of kFull: the disk has no room. Else the map has none, though entries were evicted: a reader
+// holds it.
+[[nodiscard]] bool IsDiskFull(int code);
 
 class Environment {
  public:

@@ -397,7 +397,9 @@ TEST(LmdbDiskTest, FullDiskIsUnavailableAndNotTheEnd) {
     bool was_full = false;
     for (int i = 0; i < 3000; ++i) {
       const auto put = store->Put(std::to_string(i), envelope, kLong, PutCondition::kAlways);
-      if (!put.ok() && put.status().code() != Code::kUnavailable) return false;
+      const bool refused =
+          put.status().code() == Code::kUnavailable || put.status().code() == Code::kTooLarge;
+      if (!put.ok() && !refused) return false;
       was_full = was_full || !put.ok() || !store->Get("0", {})->entry;
       const Token token = MintIn(*store, 7);
       // A bump that is acknowledged is done, whatever there is room for.
@@ -414,6 +416,36 @@ TEST(LmdbDiskTest, FullDiskIsUnavailableAndNotTheEnd) {
     }
     return was_full && store->Get("last", {})->entry.has_value();
   });
+}
+
+TEST(LmdbDiskTest, EntryWithoutRoomCostsNeitherTheOthersTokensNorLong) {
+  const TestFolder folder;
+  const auto body = [&] {
+    Options options = OptionsIn(folder.path);
+    options.embedded_max_bytes = 64u << 20;
+    const auto store = MustOpen(options);
+    const std::string small(50'000, 'x');
+    const std::string large(5'000'000, 'y');
+    const Token token = MintIn(*store, 7);
+    const auto begun = store->Begin("computed", 0, kLong);
+    for (int i = 0; i < 40; ++i) {
+      static_cast<void>(store->Put(std::to_string(i), small, kLong, PutCondition::kAlways));
+    }
+    for (int i = 0; i < 3; ++i) {
+      const auto put = store->Put("large", large, kLong, PutCondition::kAlways);
+      if (put.ok() || put.status().code() != Code::kTooLarge) return false;
+      if (store->Get("large", {})->entry) return false;
+    }
+    FillRequest fill;
+    fill.key = "computed";
+    fill.envelope = large;
+    fill.key_token = begun->key_token.token;
+    const auto filled = store->Fill(fill);
+    if (filled.ok() || filled.status().code() != Code::kTooLarge) return false;
+    return TokenIn(*store, 7) == token &&
+           store->Put("small", small, kLong, PutCondition::kAlways).ok();
+  };
+  OnASmallDisk(folder.path, body, "size=6m");
 }
 
 TEST(LmdbDiskTest, OpensOnADiskThatIsFullAndWorksOnceThereIsRoom) {

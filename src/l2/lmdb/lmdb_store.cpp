@@ -29,6 +29,19 @@ Duration Remaining(Instant deadline, Instant now) {
   return deadline == kNever ? kNever : deadline - now;
 }
 
+// Where the disk has no room for an entry though others were evicted: whether it is to be refused.
+// Files that have no room for a small one are of no use to anybody, and are given up for new ones.
+bool IsTooMuchForTheDisk(int code, std::string_view envelope) {
+  constexpr std::size_t kSmallBytes = 256 << 10;
+  return IsDiskFull(code) && envelope.size() > kSmallBytes;
+}
+
+// What an entry that cannot be kept comes to.
+Status NotKept(bool no_room) {
+  return {Code::kTooLarge, no_room ? "lmdb: the disk has no room for the entry"
+                                   : "lmdb: larger than an eighth of the entries' map"};
+}
+
 }  // namespace
 
 LmdbStore::LmdbStore(const Options& options, const Clock& clock)
@@ -256,7 +269,7 @@ Status LmdbStore::ReleaseLock(std::string_view key, std::uint64_t owner) {
 
 Result<bool> LmdbStore::Fill(const FillRequest& request) {
   const Instant now = clock_.Now();
-  bool stored = false, too_large = false;
+  bool stored = false, too_large = false, no_room = false;
   Status status;
   if (!request.envelope.empty()) {
     status = access_.Write(Gates::kEntries, [&](Generation& generation) {
@@ -278,7 +291,9 @@ Result<bool> LmdbStore::Fill(const FillRequest& request) {
                                           After(now, request.ttl), now);
       });
       stored = code == 0;
-      return code;
+      // Nothing has changed: no reason to give up what else is there.
+      no_room = IsTooMuchForTheDisk(code, request.envelope);
+      return no_room ? 0 : code;
     });
   }
   if (request.lock_owner != 0) {
@@ -286,7 +301,7 @@ Result<bool> LmdbStore::Fill(const FillRequest& request) {
     if (request.envelope.empty()) status = released;  // else the lease ends by itself
   }
   if (!status.ok()) return status;
-  if (too_large) return Status(Code::kTooLarge, "lmdb: larger than an eighth of the entries' map");
+  if (too_large || no_room) return NotKept(no_room);
   return request.envelope.empty() || stored;
 }
 
@@ -381,7 +396,7 @@ Result<PutReply> LmdbStore::Put(std::string_view key, std::string_view envelope,
                                 PutCondition condition) {
   const Instant now = clock_.Now();
   PutReply reply;
-  bool too_large = false;
+  bool too_large = false, no_room = false;
   const Status status = access_.Write(Gates::kBoth, [&](Generation& generation) {
     EntryTable& entries = generation.entries();
     reply = NewReply<PutReply>(generation, now);
@@ -398,12 +413,19 @@ Result<PutReply> LmdbStore::Put(std::string_view key, std::string_view envelope,
       // The entry first: while its key's token stands nobody takes the old entry for the new one's,
       // and while the change is under way nobody trusts the counter.
       const Change change(*generation.control());
-      code = Access::Transact(entries, now, [&](MDB_txn* txn) {
-        if (!too_large) return entries.Store(txn, key, envelope, After(now, ttl), now);
-        const int dropped =
-            entries.Drop(txn, key);  // the old one must not stand for what was to replace it
-        return dropped == MDB_NOTFOUND ? 0 : dropped;
-      });
+      if (!too_large) {
+        code = Access::Transact(entries, now, [&](MDB_txn* txn) {
+          return entries.Store(txn, key, envelope, After(now, ttl), now);
+        });
+        no_room = IsTooMuchForTheDisk(code, envelope);
+      }
+      if (too_large || no_room) {
+        // The old one must not stand for what was to replace it.
+        code = Access::Transact(entries, now, [&](MDB_txn* txn) {
+          const int dropped = entries.Drop(txn, key);
+          return dropped == MDB_NOTFOUND ? 0 : dropped;
+        });
+      }
       if (code == 0) code = DropKeyTokens(generation, now, std::array{key});
     }
     reply = NewReply<PutReply>(generation, now);
@@ -411,9 +433,7 @@ Result<PutReply> LmdbStore::Put(std::string_view key, std::string_view envelope,
     return code;
   });
   if (!status.ok()) return status;
-  if (too_large && reply.stored) {
-    return Status(Code::kTooLarge, "lmdb: larger than an eighth of the entries' map");
-  }
+  if ((too_large || no_room) && reply.stored) return NotKept(no_room);
   return reply;
 }
 
