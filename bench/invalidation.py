@@ -50,7 +50,7 @@ def smart(place: Place, store: str) -> Run:
 
     pk = first_pk()
 
-    @smart_cached
+    @smart_cached(key="stock:{number}")
     def stock(number: int) -> int:
         return Product.objects.get(pk=pk).stock + number
 

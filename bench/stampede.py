@@ -35,7 +35,12 @@ def smart(place: Place, store: str) -> Callable[[Callable[[], Any]], Callable[[i
 
 
 def cacheops(place: Place) -> Callable[[Callable[[], Any]], Callable[[int], Any]]:
-    site.configure(place, apps=("cacheops",), CACHEOPS_REDIS=place.redis_url, CACHEOPS={})
+    site.configure(
+        place,
+        apps=("cacheops",),
+        CACHEOPS_REDIS=place.redis_url,
+        CACHEOPS={"shop.product": {"ops": (), "timeout": 600}},
+    )
     from cacheops import cached_as
 
     from bench.shop.models import Product
