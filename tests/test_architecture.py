@@ -32,9 +32,10 @@ ROWS = (
         "serializers",
     ),
     (
-        *("api", "computing", "decorators", "explicit", "invalidation", "locks", "orm"),
-        *("recording", "responses", "views"),
+        *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "recording"),
+        "responses",
     ),
+    ("api", "decorators", "views"),
     ("", "apps", "checks"),
 )
 
@@ -170,6 +171,8 @@ def test_a_wrong_include_is_found(path: str, line: str, allowed: bool) -> None:
         ("conf", "def late():\n    from djsmartcache import apps", False),
         ("orm.dependencies", "from .reads import hook", False),
         ("orm.dependencies", "import djsmartcache.orm.reads", False),
+        ("views", "from .page_keys import PageKeys", True),
+        ("page_keys", "from .views import CachedView", False),
         ("api", "from djsmartcache import cache_get", False),
         ("api", "if TYPE_CHECKING:\n    from djsmartcache import apps", True),
     ],

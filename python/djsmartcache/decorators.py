@@ -12,7 +12,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.db.models import Model, QuerySet
 from django.views import View
 
-from . import _core, computing, explicit, keys, prefixes, process, views
+from . import _core, computing, explicit, keys, page_keys, prefixes, process, views
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .exceptions import KeyTemplateError, UnkeyableArgument
 from .handles import Cached
@@ -306,7 +306,7 @@ class _Cached:
             made = cast("Callable[..., str]", self.options.key)(*args, **kwargs)
             raw = keys.check_text(made, f"the key of {self.name}").encode("utf-8", "surrogatepass")
             key = keys.shorten(raw)
-        if varying and views.request_in(args, kwargs) is None:
+        if varying and page_keys.request_in(args, kwargs) is None:
             values = tuple(vary(*args, **kwargs) for vary in varying)
             text, mark = keys.identify("vary", values, function=self.name)
             key, identity = keys.shorten(key + b"|" + text, made=True), identity ^ mark
@@ -322,7 +322,7 @@ class _Cached:
         kwargs: dict[str, Any],
         answer: _core.Answer | None = None,
     ) -> Any:
-        request = views.request_in(args, kwargs)
+        request = page_keys.request_in(args, kwargs)
         if request is not None:
             self.callable.asks_store = False  # pages have keys of their own
             view = self._view(request, key, identity, args, kwargs)
@@ -337,7 +337,7 @@ class _Cached:
     async def _aslow(
         self, key: bytes, identity: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        request = views.request_in(args, kwargs)
+        request = page_keys.request_in(args, kwargs)
         if request is not None:
             return await self._view(request, key, identity, args, kwargs).arespond()
         return await computing.aobtain(self._job(key, identity, args, kwargs))
@@ -389,7 +389,7 @@ class _Cached:
     def _named(self, request: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[str]:
         """What the key template names of the request."""
         return [
-            views.named(steps)
+            page_keys.named(steps)
             for name, steps in self.fields
             if steps and self._argument(name, args, kwargs) is request
         ]
@@ -413,7 +413,7 @@ class _Cached:
 
     def _of_request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The call as that of a view; None if it has no request."""
-        request = views.request_in(args, kwargs)
+        request = page_keys.request_in(args, kwargs)
         if request is None:
             return None
         return self._view(request, *self._full_key(args, kwargs), args, kwargs)
@@ -549,7 +549,7 @@ class _Cached:
         """
         if self.is_async:
             return self.arefresh(*args, **kwargs)
-        if views.request_in(args, kwargs) is None:
+        if page_keys.request_in(args, kwargs) is None:
             job = self._job(*self._full_key(args, kwargs), args, kwargs)
             lead = computing.lead_anew(job)
             if lead is not None:
@@ -561,7 +561,7 @@ class _Cached:
         """Do as `refresh`, without blocking the event loop."""
         if not self.is_async:
             return await sync_to_async(self.refresh)(*args, **kwargs)
-        if views.request_in(args, kwargs) is None:
+        if page_keys.request_in(args, kwargs) is None:
             job = self._job(*self._full_key(args, kwargs), args, kwargs)
             lead = await process.run(computing.lead_anew, job)
             if lead is not None:

@@ -1,11 +1,10 @@
-"""Cached views: what a response's key is, and when one may be stored or served.
+"""The way of a cached view: when a response may be stored or served.
 
-The key has method, scheme, host, path, query, language, time zone, the state of a class-based view
-and the declared `vary`. A response that varies on headers is stored under a key that has these as
-well; under the first key lies their list. One whose making read anything else of the request is not
-stored (`recording`), and a request that came with such things already used is neither answered from
-the cache nor stored. A function that takes a request and gives something else than a response has
-the key of a plain function, and all that it reads of the request counts.
+What its keys are made of is in `page_keys`. A response that varies on headers is stored under a key
+that has these as well; under the first key lies their list. One whose making read anything else of
+the request is not stored (`recording`), and a request that came with such things already used is
+neither answered from the cache nor stored. Of a function that takes a request and gives something
+else than a response, all that it reads of the request counts.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import inspect
 import logging
 import time
 from collections import OrderedDict
@@ -28,107 +25,16 @@ from django.core.exceptions import (
     PermissionDenied,
     SuspiciousOperation,
 )
-from django.db.models import Model
-from django.http import Http404, HttpRequest, QueryDict
-from django.http.request import HttpHeaders
+from django.http import Http404
 from django.http.response import HttpResponseBase
-from django.template.context import BaseContext
 from django.template.response import SimpleTemplateResponse
-from django.utils import timezone, translation
-from django.views import View
 
-from . import _core, computing, explicit, keys, prefixes, process, responses
+from . import _core, computing, explicit, keys, process, responses
 from .computing import Found, Job, Leading
-from .exceptions import UnkeyableArgument
-from .recording import (
-    Record,
-    covers,
-    evaluated,
-    is_lazy,
-    meaning,
-    note,
-    note_page,
-    recording,
-    state_of,
-    unrecorded,
-)
+from .page_keys import Bypass, PageKeys, Values, inside
+from .recording import Record, covers, evaluated, note_page, recording, state_of, unrecorded
 
 logger = logging.getLogger("djsmartcache")
-
-_MASK = (1 << 64) - 1
-_DEPTH: Final = 3  # of containers searched for a request
-_NOT_STATE: Final = frozenset({"request", "args", "kwargs", "head"})
-# Which REST framework makes of the view's class and of the request's headers that it has read.
-_NOT_STATE_OF_REST: Final = frozenset({"_negotiator", "_paginator", "_metadata", "response"})
-# What its requests have: in the key, recorded where it is read, or the same for all of a view.
-_OF_REST_REQUEST: Final = frozenset(
-    {
-        "_request", "parsers", "authenticators", "negotiator", "parser_context", "_data", "_files",
-        "_full_data", "_content_type", "_stream", "_user", "_auth", "_authenticator",
-        "accepted_renderer", "accepted_media_type", "version", "versioning_scheme",
-        "csrf_processing_done", "_read_started", "_messages", "_parsed_accept_list",
-    }
-)  # fmt: skip
-
-
-def request_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The request among the arguments of a call, or inside of one of them; else None."""
-    for value in (*args, *kwargs.values()):
-        if _is_request(value):
-            return value
-    for value in (*args, *kwargs.values()):
-        found = _request_inside(value, _DEPTH)
-        if found is not None:
-            return found
-    return None
-
-
-def _is_request(value: Any) -> bool:
-    return isinstance(value, HttpRequest) or keys.is_wrapped_request(value)
-
-
-def _request_inside(value: Any, depth: int) -> Any:
-    parts: Any
-    if isinstance(value, dict):
-        parts = value.values()
-    elif isinstance(value, list | tuple | set | frozenset):
-        parts = value
-    elif isinstance(value, BaseContext):
-        parts = (getattr(value, "request", None), *getattr(value, "dicts", ()))
-    else:
-        return None
-    for part in parts:
-        if _is_request(part):
-            return part
-        found = _request_inside(part, depth - 1) if depth else None
-        if found is not None:
-            return found
-    return None
-
-
-def named(steps: Sequence[keys.Step]) -> str:
-    """As what a field of a key template, such as `request.user.pk`, is noted."""
-    name = str(steps[0][1])
-    item = str(steps[1][1]) if len(steps) > 1 else ""
-    if name == "user":
-        return name
-    if not item:
-        return f"request.{name}"
-    made = {
-        "COOKIES": f"cookie:{item}",
-        "session": f"session:{item}",
-        "headers": f"header:{item.replace('_', '-').lower()}",
-        "META": meaning(item),
-    }
-    return made.get(name, f"request.{name}.{item}")
-
-
-class _Bypass(UnkeyableArgument):
-    """What visitors bring has no stable identity: their requests go past the cache."""
-
-
-_Values = Sequence[tuple[str, Any]]
-"""What a key has besides the arguments, by name."""
 
 
 class Kind:
@@ -198,231 +104,24 @@ class CachedView:
     ) -> None:
         self.given = request
         self.instance = instance
-        self.request: HttpRequest = (
-            request if isinstance(request, HttpRequest) else request._request
-        )
-        self.args = args
-        self.kwargs = kwargs
         self.view_job = job
-        self.vary = vary
         self.cache_errors = cache_errors
         self.kind = kind
-        self._host = ""
-        self.declared: set[str] = set(named)
-        """What may be read because the key has it."""
-        note(self.request, *named)  # which is how an outer view reads it
-        self.names: frozenset[str] = frozenset()
-        """Headers that the key has."""
+        self.page_keys = PageKeys(request, instance, args, kwargs, job, vary=vary, named=named)
+        self.request = self.page_keys.request
         session = state_of(self.request).get("session")
         with unrecorded():
             self._session_used = bool(
                 getattr(session, "accessed", False) or getattr(session, "modified", False)
             )
-        self._lazies: list[tuple[str, Any]] = []
-
-    # --- the key
-
-    def base_key(self, values: _Values | None = None) -> tuple[bytes, int]:
-        """The key without headers, and the fingerprint of what it was made of.
-
-        Raises:
-            UnkeyableArgument: Something in it has no stable identity.
-        """
-        if values is None:
-            values = self._declared_values()
-        request = self.request
-        with unrecorded():
-            state, meta = state_of(request), request.META
-            drf = None if self.given is request else self.given
-            renderer = getattr(drf, "accepted_renderer", None)
-            parts = (
-                request.method,
-                request.scheme,
-                self._host or request.get_host(),
-                request.path,
-                request.path_info,
-                str(meta.get("SCRIPT_NAME", "")),
-                str(getattr(request, "script_name", "")),
-                meta.get("QUERY_STRING", ""),
-                request.encoding,
-                translation.get_language(),
-                str(state.get("LANGUAGE_CODE")),
-                timezone.get_current_timezone_name(),
-                str(getattr(request, "urlconf", None)),
-                str(getattr(request, "current_app", None)),
-                (str(getattr(renderer, "media_type", "")), str(getattr(renderer, "format", ""))),
-                str(getattr(drf, "accepted_media_type", None)),
-                str(getattr(drf, "version", None)),
-            )
-            query = self._replaced_query()
-        text = keys.render(parts)
-        if query is not None:
-            values = [*values, ("request.GET", query)]
-        more, fingerprint = self._identified(values)
-        plain = self.view_job.key.removeprefix(prefixes.prefix())
-        identity = (self.view_job.identity * 31 + fingerprint) & _MASK
-        made = keys.shorten(b"\0view:" + plain + b"|" + text + more, made=True)
-        return prefixes.prefix() + made, identity
-
-    def data_job(self, values: _Values) -> Job:
-        """The call of a function that gives something else than a response."""
-        more, fingerprint = self._identified(values)
-        if not more:
-            return self.view_job
-        plain = self.view_job.key.removeprefix(prefixes.prefix())
-        key = prefixes.prefix() + keys.shorten(plain + b"|" + more, made=True)
-        identity = (self.view_job.identity * 31 + fingerprint) & _MASK
-        return dataclasses.replace(self.view_job, key=key, identity=identity)
-
-    def _identified(self, values: _Values) -> tuple[bytes, int]:
-        """Text and fingerprint of the state of the view and of what varies."""
-        text, fingerprint = b"", 0
-        of_view = self.instance is not None
-        if of_view:
-            text += b"|" + keys.render(keys.full_name(type(self.instance)))
-        for name, value in (*self._state(), *values):
-            try:
-                part, mark = keys.identify(name, value)
-            except UnkeyableArgument:
-                if name == "vary":
-                    raise
-                raise _Bypass(f"{name} has no stable identity") from None
-            if name == "request.auth":  # no secret is spelled out in a key
-                part = hashlib.sha256(part).hexdigest().encode()
-            text += b"|" + keys.render(name) + part
-            fingerprint = (fingerprint * 31 + mark) & _MASK
-        return text, fingerprint
-
-    def _state(self) -> list[tuple[str, Any]]:
-        """What has been put on a class-based view before: by `setup`, `dispatch` and mixins."""
-        found: list[tuple[str, Any]] = []
-        self._lazies = []
-        if self.given is not self.request:
-            for name, value in vars(self.given).items():
-                if name not in _OF_REST_REQUEST:
-                    self._add_state(found, f"request.{name}", value)
-        if not isinstance(self.instance, View):
-            return found
-        skipped = _NOT_STATE if self.given is self.request else _NOT_STATE | _NOT_STATE_OF_REST
-        constant = self._of_the_route()
-        for name, value in vars(self.instance).items():
-            if value is self.given or value is self.request or constant.get(name, self) is value:
-                continue
-            if name in skipped and not (name == "kwargs" and value != self.kwargs):
-                continue
-            self._add_state(found, f"self.{name}", value)
-        return found
-
-    def _add_state(self, found: list[tuple[str, Any]], name: str, value: Any) -> None:
-        is_user = value is state_of(self.request).get("user")
-        if is_lazy(value) and (is_user or not evaluated(value)):
-            self._lazies.append(("user" if is_user else name, value))
-            return
-        if callable(value) and getattr(value, "__self__", None) is self.instance is not None:
-            # A view set has them by their routes.
-            value = getattr(value, "__qualname__", getattr(value, "__name__", None))
-        found.append((name, value))
-
-    def _of_the_route(self) -> dict[str, Any]:
-        """What `as_view` was given: the same for all requests of this path."""
-        match = state_of(self.request).get("resolver_match")
-        for function in _inside(getattr(match, "func", None)):
-            known = getattr(function, "view_initkwargs", None) or getattr(
-                function, "initkwargs", None
-            )
-            if isinstance(known, dict):
-                return known
-        return {}
-
-    def _replaced_query(self) -> Any:
-        """`request.GET` if it is not what the URL says: middleware may have put it there."""
-        request, given = self.request, state_of(self.request).get("GET")
-        if given is None:
-            return None
-        raw = request.META.get("QUERY_STRING", "")
-        if hasattr(request, "environ"):
-            raw = raw.encode("latin-1", "replace")
-            own = QueryDict(raw, encoding=request.encoding)
-        else:
-            own = QueryDict(raw)
-        if type(given) is QueryDict and list(given.lists()) == list(own.lists()):
-            return None
-        return list(given.lists()) if type(given) is QueryDict else given
-
-    # --- what it varies by
-
-    def _declared_values(self) -> list[tuple[str, Any]]:
-        """What the key has for `vary`, by name; notes what that covers."""
-        values = [("vary", self._declared_value(each)) for each in self.vary if callable(each)]
-        if "user" in self.vary or "user" in self.declared:
-            self.declared.add("user")
-            note(self.request, "user")
-            with unrecorded():
-                values += self._of_user(getattr(self.given, "user", None))
-        return values
-
-    def _declared_value(self, vary: Callable[..., Any]) -> Any:
-        with recording(self.request) as record:
-            value = vary(*self._of_vary(), **self.kwargs)
-            if inspect.isawaitable(value):
-                cast("Any", value).close()
-                raise TypeError("vary= of a synchronous view is a synchronous callable.")
-            self.declared |= record.reads() | record.of_pages
-        return value
-
-    async def _adeclared_values(self) -> list[tuple[str, Any]]:
-        values = [
-            ("vary", await self._adeclared_value(each)) for each in self.vary if callable(each)
-        ]
-        if "user" in self.vary or "user" in self.declared:
-            self.declared.add("user")
-            note(self.request, "user")
-            with unrecorded():
-                auser = getattr(self.request, "auser", None)
-                if self.given is self.request and auser is not None:
-                    user = await auser()
-                else:
-                    user = await sync_to_async(
-                        lambda: _evaluate(getattr(self.given, "user", None))
-                    )()
-                values += self._of_user(user)
-                # Django finds it anew for each of `user` and `auser`.
-                for name in ("_cached_user", "_acached_user"):
-                    state_of(self.request).setdefault(name, _evaluate(user))
-        return values
-
-    async def _adeclared_value(self, vary: Callable[..., Any]) -> Any:
-        with recording(self.request) as record:
-            value = vary(*self._of_vary(), **self.kwargs)
-            if inspect.isawaitable(value):
-                value = await value
-            self.declared |= record.reads() | record.of_pages
-        return value
-
-    def _of_vary(self) -> tuple[Any, ...]:
-        """The arguments as a view function has them: without the instance."""
-        of_instance = self.args and self.args[0] is self.instance
-        return self.args[1:] if of_instance and isinstance(self.instance, View) else self.args
-
-    def _of_user(self, user: Any) -> list[tuple[str, Any]]:
-        user = _evaluate(user)
-        known = user if getattr(user, "is_authenticated", False) else None
-        if known is not None and not isinstance(known, Model):
-            # Of a token or another service: known by what stands for the primary key.
-            known = (keys.full_name(type(known)), str(known.pk))
-        # Two credentials of one user may allow different things.
-        credentials = self.request.META.get("HTTP_AUTHORIZATION")
-        hashed = credentials and hashlib.sha256(credentials.encode()).hexdigest()
-        values = [("user", (known, hashed))]
-        auth = None if self.given is self.request else getattr(self.given, "auth", None)
-        return values if auth is None else [*values, ("request.auth", auth)]
 
     # --- what the cache has no part in
 
     def _private_already(self) -> str:
         """What of the request was used before the view, and is not in the key; "" for nothing."""
         request, state = self.request, state_of(self.request)
-        if "user" not in self.declared:
+        declared = self.page_keys.declared
+        if "user" not in declared:
             user = state.get("user")
             wrapped = self.given is not request
             known = user is not None and evaluated(user) and not wrapped
@@ -431,9 +130,9 @@ class CachedView:
                 known = True
             if known or "_cached_user" in state or "_acached_user" in state:
                 return "the user was read before the view"
-            if "HTTP_AUTHORIZATION" in request.META and "header:authorization" not in self.declared:
+            if "HTTP_AUTHORIZATION" in request.META and "header:authorization" not in declared:
                 return "Authorization"
-            if self._session_used and "session" not in self.declared:
+            if self._session_used and "session" not in declared:
                 return "the session was read before the view"
         if request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
             return "csrf token"
@@ -448,7 +147,7 @@ class CachedView:
             if self.request.method not in ("GET", "HEAD"):
                 return "fwd=method", ""
             try:
-                self._host = self.request.get_host()
+                self.page_keys.host = self.request.get_host()
             except DisallowedHost:
                 return "fwd=bypass", "host"
         return "", ""
@@ -458,15 +157,15 @@ class CachedView:
         with unrecorded():
             return self.request.method in ("GET", "HEAD", None)
 
-    def _prepared(self, values: _Values) -> tuple[Job | None, str]:
+    def _prepared(self, values: Values) -> tuple[Job | None, str]:
         """The job under the first key; else None and why there is none."""
         with unrecorded():
             why = self._private_already()
         if why:
             return None, why
         try:
-            return self._job(*self.base_key(values)), ""
-        except _Bypass as error:
+            return self._job(*self.page_keys.base_key(values)), ""
+        except Bypass as error:
             return None, str(error)
 
     def _job(self, key: bytes, identity: int) -> Job:
@@ -479,23 +178,6 @@ class CachedView:
         )
         return dataclasses.replace(self.view_job, key=key, identity=identity, recipe=recipe)
 
-    def _with_headers(self, base: Job, names: frozenset[str]) -> Job:
-        """The job under the key that has the values of these headers."""
-        self.names = names
-        note(self.request, *(f"header:{name}" if name != "cookie" else "cookies" for name in names))
-        prefix = prefixes.prefix()
-        with unrecorded():
-            values = tuple((name, *self._header(name)) for name in sorted(names))
-        rest = base.key.removeprefix(prefix) + b"|" + keys.render(values)
-        return dataclasses.replace(base, key=prefix + keys.shorten(rest, made=True))
-
-    def _header(self, name: str) -> tuple[Any, ...]:
-        request = self.request
-        both = (request.headers.get(name), request.META.get(HttpHeaders.to_wsgi_name(name)))
-        if name == "cookie":  # which middleware may have added to
-            return *both, tuple(sorted((k, str(v)) for k, v in request.COOKIES.items()))
-        return both
-
     # --- threads
 
     def respond(self) -> Any:
@@ -504,14 +186,14 @@ class CachedView:
             if not self._is_safe():
                 return self._learn(self.view_job.compute())
             try:
-                job = self.data_job(self._declared_values())
-            except _Bypass:
+                job = self.page_keys.data_job(self.page_keys.declared_values())
+            except Bypass:
                 return self._learn(self.view_job.compute())
             return self._give(job)
         fwd, why = self._refusal_before()
         base = None
         if not fwd:
-            values = self._declared_values()
+            values = self.page_keys.declared_values()
             base, why = self._prepared(values)
             fwd = "" if base is not None else "fwd=bypass"
         if base is None:
@@ -526,14 +208,14 @@ class CachedView:
             if not isinstance(found, Found):
                 return self._compute(base, job, found, values)
             if (names := self._further(found.value)) is not None:
-                job = self._with_headers(base, names)
+                job = self.page_keys.with_headers(base, names)
             elif self._is_servable(found.value):
                 return self._served(found.value, found.source)
             else:  # somebody has put it there
                 process.delete([job.key])
         return self._past(self.view_job.compute(), "fwd=bypass", "")
 
-    def _compute(self, base: Job, job: Job, answer: _core.Answer | None, values: _Values) -> Any:
+    def _compute(self, base: Job, job: Job, answer: _core.Answer | None, values: Values) -> Any:
         if answer is None:
             return self._past(self.view_job.compute(), "fwd=bypass", "")
         try:
@@ -581,14 +263,14 @@ class CachedView:
             if not self._is_safe():
                 return self._learn(await self.view_job.compute())
             try:
-                job = self.data_job(await self._adeclared_values())
-            except _Bypass:
+                job = self.page_keys.data_job(await self.page_keys.adeclared_values())
+            except Bypass:
                 return self._learn(await self.view_job.compute())
             return await self._agive(job)
         fwd, why = self._refusal_before()
         base = None
         if not fwd:
-            values = await self._adeclared_values()
+            values = await self.page_keys.adeclared_values()
             base, why = self._prepared(values)
             fwd = "" if base is not None else "fwd=bypass"
         if base is None:
@@ -603,7 +285,7 @@ class CachedView:
             if not isinstance(found, Found):
                 return await self._acompute(base, job, found, values)
             if (names := self._further(found.value)) is not None:
-                job = self._with_headers(base, names)
+                job = self.page_keys.with_headers(base, names)
             elif self._is_servable(found.value):
                 return self._served(found.value, found.source)
             else:
@@ -611,7 +293,7 @@ class CachedView:
         return self._past(await self.view_job.compute(), "fwd=bypass", "")
 
     async def _acompute(
-        self, base: Job, job: Job, answer: _core.Answer | None, values: _Values
+        self, base: Job, job: Job, answer: _core.Answer | None, values: Values
     ) -> Any:
         if answer is None:
             return self._past(await self.view_job.compute(), "fwd=bypass", "")
@@ -667,7 +349,7 @@ class CachedView:
 
     def _further(self, value: Any) -> frozenset[str] | None:
         """Names of the headers under which to look on; None: this is the end."""
-        return None if self.names else responses.marked(value)
+        return None if self.page_keys.names else responses.marked(value)
 
     def _is_servable(self, value: Any) -> bool:
         return responses.is_packed(value) or responses.is_404(value)
@@ -680,7 +362,7 @@ class CachedView:
         if refused_it or 400 <= getattr(error, "status_code", 500) < 500:
             raise error
         if (names := self._further(answer.value)) is not None:
-            job = self._with_headers(job, names)
+            job = self.page_keys.with_headers(job, names)
             answer = process.cache().find(
                 job.key, identity=job.identity, lock=False, wait=False, stale=True
             )
@@ -688,32 +370,32 @@ class CachedView:
             raise error
         return self._served(computing.stale_instead(job, answer, error), "stale")
 
-    def _of_get(self, values: _Values) -> Iterator[Job]:
+    def _of_get(self, values: Values) -> Iterator[Job]:
         """Where the answer to HEAD lies if the page was got: without headers, then with."""
         if self.request.method != "HEAD":
             return
         self.request.method = "GET"
         try:
-            base = self._job(*self.base_key(values))
+            base = self._job(*self.page_keys.base_key(values))
         finally:
             self.request.method = "HEAD"
         yield base
         names = responses.marked(explicit.read(base.key, None, base.identity))
         if names is not None:
-            yield self._with_headers(base, names)
-            self.names = frozenset()
+            yield self.page_keys.with_headers(base, names)
+            self.page_keys.names = frozenset()
 
-    def _begin(self, leading: Leading, base: Job, job: Job, values: _Values) -> None:
+    def _begin(self, leading: Leading, base: Job, job: Job, values: Values) -> None:
         """Depend on the first key: dropping it drops what lies under the keys with headers."""
         if job is not base and job.key != base.key:
             leading.computation.take([_core.key_tag(base.key)])
         if self.kind.gives_data is None:
-            leading.computation.take([_core.key_tag(self.data_job(values).key)])
+            leading.computation.take([_core.key_tag(self.page_keys.data_job(values).key)])
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[Record]:
         with recording(self.request) as record:
-            for name, value in self._lazies:
+            for name, value in self.page_keys.lazies:
                 record.note(name, value)
             yield record
 
@@ -794,7 +476,7 @@ class CachedView:
         base: Job,
         records: Sequence[Record],
         response: Any,
-        values: _Values,
+        values: Values,
     ) -> Any:
         """Store the response if it may be; gives what to answer with."""
         self._learn(response)
@@ -822,9 +504,9 @@ class CachedView:
             raise response
         leading.computation.limit(responses.max_age(response))
         packed = responses.pack(response)
-        if names <= self.names:
+        if names <= self.page_keys.names:
             stored = leading.store(packed)
-        elif not self.names:
+        elif not self.page_keys.names:
             stored = self._store_apart(leading, base, names, packed)
         else:
             # The view varies on more than was known: the next request finds the longer list.
@@ -832,15 +514,15 @@ class CachedView:
             stored = False
             recipe = base.recipe
             ttl = computing.outliving(recipe.lifetime(), recipe.stale)
-            explicit.write(base.key, responses.marker(names | self.names), ttl)
+            explicit.write(base.key, responses.marker(names | self.page_keys.names), ttl)
         return self._answer(response, "fwd=miss", *(["stored"] if stored else []))
 
     def _finished_data(
-        self, leading: Leading, records: Sequence[Record], value: Any, values: _Values
+        self, leading: Leading, records: Sequence[Record], value: Any, values: Values
     ) -> Any:
         """Store under the key of a plain function what turned out not to be a response."""
         computing.settle(value)
-        job = self.data_job(values)
+        job = self.page_keys.data_job(values)
         if self._may_keep(records):
             own = (_core.key_tag(leading.lead.key), leading.lead.key_token)
             answer = process.cache().find(job.key, identity=job.identity, lock=False, wait=False)
@@ -875,7 +557,7 @@ class CachedView:
         self, leading: Leading, base: Job, names: frozenset[str], packed: responses.Packed
     ) -> bool:
         """Store the list of headers under the first key, the response under the one with them."""
-        job = self._with_headers(base, names)
+        job = self.page_keys.with_headers(base, names)
         own = (_core.key_tag(base.key), leading.lead.key_token)
         answer = process.cache().find(job.key, identity=job.identity, lock=False, wait=False)
         stored = False
@@ -897,12 +579,12 @@ class CachedView:
         return f"read {', '.join(private)}: not in the key" if private else ""
 
     def _unknown(self, reads: set[str]) -> list[str]:
-        return [read for read in reads if not covers(self.declared, read)]
+        return [read for read in reads if not covers(self.page_keys.declared, read)]
 
     def _changes(self, records: Sequence[Record]) -> list[str]:
         """What was done that shows in no read."""
         state = state_of(self.request)
-        if "user" not in self.declared and any(
+        if "user" not in self.page_keys.declared and any(
             name in state and name not in records[0].before
             for name in ("_cached_user", "_acached_user")
         ):
@@ -934,7 +616,7 @@ class CachedView:
         """Whether this view is what the URL leads to, and not called by another."""
         match = state_of(self.request).get("resolver_match")
         own = cast("Any", self.view_job.compute).func
-        for function in _inside(getattr(match, "func", None)):
+        for function in inside(getattr(match, "func", None)):
             cls = getattr(function, "view_class", None) or getattr(function, "cls", None)
             if function is own or (cls is not None and isinstance(self.instance, cls)):
                 return True
@@ -944,37 +626,37 @@ class CachedView:
 
     def read(self, default: Any) -> Any:
         """What is cached for the call: a response, or what the function gives instead."""
-        values = self._declared_values()
+        values = self.page_keys.declared_values()
         if not self.kind.gives_data:
-            base = self._job(*self.base_key(values))
+            base = self._job(*self.page_keys.base_key(values))
             packed = explicit.read(base.key, None, base.identity)
             names = responses.marked(packed)
             if names is not None:
-                job = self._with_headers(base, names)
+                job = self.page_keys.with_headers(base, names)
                 packed = explicit.read(job.key, None, job.identity)
             if responses.is_packed(packed):
                 return responses.unpack(packed)
             if self.kind.gives_data is False:
                 return default
-        data = self.data_job(values)
+        data = self.page_keys.data_job(values)
         return explicit.read(data.key, default, data.identity)
 
     def write(self, value: Any, tags: Sequence[str]) -> bool:
         """Store a response, or what the function gives instead, for the call."""
-        values = self._declared_values()
+        values = self.page_keys.declared_values()
         ttl = self.view_job.recipe.lifetime()
         if not isinstance(value, HttpResponseBase):
             if self.kind.gives_data is False:
                 raise TypeError(f"value={value!r}: the view gives responses.")
-            data = self.data_job(values)
+            data = self.page_keys.data_job(values)
             return explicit.write(data.key, value, ttl, tags, identity=data.identity)
         response = self._rendered(value)
         why = responses.refusal(response, cache_errors=self.cache_errors)
         if why:
             raise ValueError(f"value={value!r} cannot be stored: {why}.")
-        base = self._job(*self.base_key(values))
+        base = self._job(*self.page_keys.base_key(values))
         names = responses.varies_on(response)
-        job = self._with_headers(base, names) if names else base
+        job = self.page_keys.with_headers(base, names) if names else base
         packed = responses.pack(response)
         if names:
             last = computing.outliving(ttl, 0.0)
@@ -983,30 +665,15 @@ class CachedView:
 
     def all_keys(self) -> list[bytes]:
         """Under which the call may lie: the first is the one to tell."""
-        values = self._declared_values()
-        found = [self.base_key(values)[0], self.data_job(values).key]
+        values = self.page_keys.declared_values()
+        found = [self.page_keys.base_key(values)[0], self.page_keys.data_job(values).key]
         return found[::-1] if self.kind.gives_data else found
-
-
-def _inside(function: Any) -> Iterator[Any]:
-    """A function and what decorators have wrapped in it."""
-    while function is not None:
-        yield function
-        inner = getattr(function, "__wrapped__", None)
-        function = inner if inner is not None else getattr(function, "func", None)
 
 
 def _implied(records: Sequence[Record]) -> frozenset[str]:
     """Headers that a page varies on without saying so, as all of REST framework's do."""
     reads = set().union(*(record.reads() for record in records))
     return frozenset({"accept"}) if "header:accept" in reads else frozenset()
-
-
-def _evaluate(user: Any) -> Any:
-    if is_lazy(user):
-        user.__class__  # noqa: B018 - evaluates it
-        return object.__getattribute__(user, "__dict__")["_wrapped"]
-    return user
 
 
 def _is_stored_form(value: Any) -> bool:
