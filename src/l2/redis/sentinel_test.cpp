@@ -58,7 +58,7 @@ TEST(Sentinels, FollowTheServiceToItsNewPrimary) {
   ASSERT_TRUE(parts.ok()) << parts.status().message();
   Store& store = *parts->store;
   CountingSink sink;
-  parts->backplane->Start(sink);
+  ASSERT_TRUE(parts->backplane->Start(sink));
   ASSERT_TRUE(Eventually([&] { return sink.connects == 1; }));
   const auto put = store.Put("k", "v", kNever, PutCondition::kAlways);
   ASSERT_TRUE(put.ok()) << put.status().message();
