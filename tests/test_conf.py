@@ -279,6 +279,19 @@ def test_a_folder_that_cannot_be_made_is_a_setting_s_error(monkeypatch: pytest.M
     assert (id_, "/proc/djsmartcache-" in message) == ("smartcache.E005", True)
 
 
+def test_no_place_for_the_default_folder_is_a_setting_s_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(conf, "_BASE", "/nonexistent")
+    monkeypatch.setattr(conf.tempfile, "gettempdir", nowhere)
+    with override_settings(SMARTCACHE_DIR=None):
+        ((id_, message, _),) = found()
+    assert (id_, "SMARTCACHE_DIR" in message) == ("smartcache.E005", True)
+
+
 def test_a_full_disk_is_the_store_being_down_and_no_setting_s_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
 ) -> None:

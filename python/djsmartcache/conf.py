@@ -321,7 +321,8 @@ def directory() -> str:
     check W003 tells of it. Projects are told apart by their secret and place.
 
     Raises:
-        SettingError: The default folder exists and is another user's, or others may enter it.
+        SettingError: There is no place for a default folder, or it is another user's, or others may
+            enter it.
     """
     given = current().dir
     if given is not None:
@@ -331,7 +332,13 @@ def directory() -> str:
     project = hmac.new(
         secret(), place.encode("utf-8", "surrogateescape"), hashlib.sha256
     ).hexdigest()
-    base = _BASE if os.access(_BASE, os.W_OK | os.X_OK) else tempfile.gettempdir()
+    try:
+        base = _BASE if os.access(_BASE, os.W_OK | os.X_OK) else tempfile.gettempdir()
+    except OSError as error:
+        raise SettingError(
+            f"{PREFIX}DIR: no folder for temporary files can be written to ({error.strerror}). Set "
+            "it to a folder that all processes of the project share."
+        ) from error
     folder = os.path.join(base, f"djsmartcache-{os.getuid()}")
     try:
         _make_private(folder)
