@@ -60,6 +60,8 @@ def start(store: str) -> Iterator[Start]:
 
 # --- SMARTCACHE_DEFAULT_TTL, SMARTCACHE_JITTER_PCT
 
+WEEK = 7 * 86400.0
+
 
 @pytest.mark.usefixtures("store")
 def test_the_default_ttl_is_that_of_all_that_names_none(settings: Any) -> None:
@@ -74,7 +76,9 @@ def test_the_default_ttl_is_that_of_all_that_names_none(settings: Any) -> None:
             assert ttl - SLACK < ttl_of(key) <= ttl, key
     settings.SMARTCACHE_DEFAULT_TTL = None
     f.refresh()
-    assert cache_ttl("function") is None
+    assert ttl_of("function") > WEEK  # as long as its tokens
+    cache_set("by hand", 1)
+    assert cache_ttl("by hand") is None
     cache_set("of its own", 1, ttl=20)
     assert 20 - SLACK < ttl_of("of its own") <= 20
 

@@ -52,8 +52,9 @@ TEST(Sha256, MatchesTheStandardsExamples) {
 TEST(Sha256, AgreesWithHashlibForEveryLength) {
   const std::string bytes = Ramp();
   Sha256 all;
-  for (std::size_t n = 0; n < 300; ++n)
+  for (std::size_t n = 0; n < 300; ++n) {
     all.Update(View(Sha256Of(std::string_view(bytes).substr(0, n))));
+  }
   EXPECT_EQ(Hex(all.Finish()), "df90175783c44235cf6aefd935a2c2747f42399416d16789ece339f1fd26d835");
 }
 

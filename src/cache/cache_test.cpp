@@ -157,11 +157,13 @@ class CacheTest : public testing::TestWithParam<Mode> {
   // What a decorated function does; "" where it would have to compute without storing.
   std::string Call(Process& process, const std::string& key, const std::vector<Tag>& tags,
                    const std::string& fresh, FindOptions options = {}) {
-    if (const auto local = process.cache->Peek(KeyTag(key), key, options.identity))
+    if (const auto local = process.cache->Peek(KeyTag(key), key, options.identity)) {
       return TextOf(local);
+    }
     Answer answer = process.cache->Find(key, options);
-    if (answer.kind == AnswerKind::kHit || answer.kind == AnswerKind::kStale)
+    if (answer.kind == AnswerKind::kHit || answer.kind == AnswerKind::kStale) {
       return TextOf(answer.local);
+    }
     if (answer.kind == AnswerKind::kStored) {
       std::string text(answer.stored->entry.payload);
       process.cache->Admit(std::move(*answer.lead), std::make_unique<Text>(text));
@@ -221,8 +223,9 @@ TEST_P(CacheTest, BumpDropsEverywhereWhatDependsOnItAndNothingElse) {
 }
 
 TEST_P(CacheTest, TrustedHitAsksNobody) {
-  if (GetParam() == Mode::kNoListener)
+  if (GetParam() == Mode::kNoListener) {
     GTEST_SKIP() << "without a listener every hit asks the store";
+  }
   Process a = Spawn();
   Call(a, "k", {row, other}, "one");
   Call(a, "k", {row, other}, "one");

@@ -88,7 +88,7 @@ class Keys {
           value.text += (i > 0 ? "," : "") + member.text;
           value.identity += std::to_string(member.identity.size()) + ":" + member.identity;
         }
-        value.text += ")";
+        value.text += ')';
         break;
       }
       case 9: {  // as Python's identify renders an instance
@@ -125,8 +125,9 @@ TEST(KeyTemplate, NoTwoDifferentCallsShareAKey) {
   for (unsigned seed = 0; seed < 300; ++seed) {
     Keys keys(seed);
     std::vector<std::string> literals;
-    for (std::size_t fields = 2 + keys.Pick(3); fields-- > 0;)
+    for (std::size_t fields = 2 + keys.Pick(3); fields-- > 0;) {
       literals.push_back(keys.Characters(2));
+    }
     const KeyTemplate compiled(literals);
     std::map<std::string, std::string> calls;  // key -> identities of the values
     for (int i = 0; i < 2000; ++i) {

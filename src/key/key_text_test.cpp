@@ -54,21 +54,23 @@ TEST(KeyText, FloatsAreAsPythonsRepr) {
       {std::nan(""), "nan"},
       {-std::nan(""), "nan"},
   };
-  for (const auto& [value, text] : cases) EXPECT_EQ(Text(AppendFloat, double{value}), text);
+  for (const auto& [value, text] : cases) EXPECT_EQ(Text(AppendFloat, value), text);
 }
 
 TEST(KeyText, FloatsKeepEveryBit) {
   std::mt19937_64 random(1);
   for (int i = 0; i < 20'000; ++i) {
     const std::uint64_t bits = random();
-    double value;
+    double value = 0;
     static_assert(sizeof value == sizeof bits);
     std::memcpy(&value, &bits, sizeof value);
     if (std::isnan(value)) continue;
-    const std::string text = Text(AppendFloat, double{value});
+    const std::string text = Text(AppendFloat, value);
     double back = 0;
     std::from_chars(text.data(), text.data() + text.size(), back);
-    EXPECT_EQ(std::memcmp(&back, &value, sizeof value), 0) << text;
+    std::uint64_t back_bits = 0;
+    std::memcpy(&back_bits, &back, sizeof back);
+    EXPECT_EQ(back_bits, bits) << text;
     EXPECT_NE(text.find_first_of(".en"), std::string::npos) << text;
   }
 }

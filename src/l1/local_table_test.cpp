@@ -38,8 +38,9 @@ TEST(LocalTable, FindsWhatWasInsertedUntilItIsErased) {
   for (std::uint32_t i = 0; i < 1'000; ++i) table.Insert(MakeEntry(i));
   EXPECT_EQ(table.entries(), 1'000u);
   EXPECT_EQ(table.bytes(), 300'000u);
-  for (std::uint32_t i = 0; i < 1'000; ++i)
+  for (std::uint32_t i = 0; i < 1'000; ++i) {
     EXPECT_EQ(FindIn(table, i)->key.view(), std::to_string(i));
+  }
   table.Erase(HashOf(3));
   table.Erase(*FindIn(table, 4));
   EXPECT_EQ(FindIn(table, 3), nullptr);
