@@ -79,8 +79,8 @@ def main() -> int:
             for report in importlib.import_module(f"bench.{name}").measure(place):
                 parts.append(report.markdown())
                 print(parts[-1], end="\n\n", flush=True)
-    if arguments.write:
-        PAGE.write_text("\n\n".join(parts) + "\n")
+                if arguments.write:
+                    PAGE.write_text("\n\n".join(parts) + "\n")
     return 0
 
 

@@ -39,8 +39,8 @@ def runner(function: Callable[..., Any], hot: bool) -> Run:
     return run
 
 
-def lru_cache(place: Place, hot: bool) -> Run:
-    @functools.cache
+def lru_cache(place: Place, hot: bool, maxsize: int | None) -> Run:
+    @functools.lru_cache(maxsize=maxsize)
     def f(user_id: int) -> int:
         return user_id
 
@@ -71,11 +71,16 @@ def smart(place: Place, hot: bool, store: str) -> Run:
 def measure(place: Place) -> list[Report]:
     reports = []
     for hot in (True, False):
-        names = {"functools.lru_cache": "lru_cache", "cachetools TTLCache": "cachetools"}
         contestants = [
-            Contestant(name, f"bench.local_hit:{function}", {"hot": hot})
-            for name, function in names.items()
+            Contestant(name, "bench.local_hit:lru_cache", {"hot": hot, "maxsize": maxsize})
+            for name, maxsize in (
+                ("functools.lru_cache", 2 * KEYS),
+                ("functools.lru_cache, unbounded", None),
+            )
         ]
+        contestants.append(
+            Contestant("cachetools TTLCache", "bench.local_hit:cachetools", {"hot": hot})
+        )
         contestants += [
             Contestant(
                 f"djsmartcache ({store})", "bench.local_hit:smart", {"hot": hot, "store": store}
