@@ -182,11 +182,7 @@ def obtain(job: Job, answer: _core.Answer | None = None) -> Any:
 def compute(job: Job, answer: _core.Answer) -> Any:
     """Compute under the lead in `answer`; serve its stale value if that raises."""
     try:
-        with Leading(job, answer) as leading:
-            leading.declare()
-            value = settle(job.compute())
-            leading.store(value)
-            return value
+        return _lead(job, answer, Leading.store)
     except Exception as error:
         return stale_instead(job, answer, error)
 
@@ -203,20 +199,28 @@ def lead_anew(job: Job) -> _core.Answer | None:
 
 def renew(job: Job, answer: _core.Answer) -> Any:
     """Compute under a lead of `lead_anew`; what is there stays if that raises."""
-    with Leading(job, answer) as leading:
-        leading.declare()
-        value = settle(job.compute())
-        leading.replace(value)
-        return value
+    return _lead(job, answer, Leading.replace)
 
 
 async def arenew(job: Job, answer: _core.Answer) -> Any:
     """As `renew`, for a task; `job.compute` gives an awaitable."""
+    return await _alead(job, answer, Leading.replace)
+
+
+def _lead(job: Job, answer: _core.Answer, keep: Callable[[Leading, Any], object]) -> Any:
+    with Leading(job, answer) as leading:
+        leading.declare()
+        value = settle(job.compute())
+        keep(leading, value)
+        return value
+
+
+async def _alead(job: Job, answer: _core.Answer, keep: Callable[[Leading, Any], object]) -> Any:
     with Leading(job, answer, threaded=True) as leading:
         if job.tags or job.depends_on:
             await process.run(leading.declare)
         value = await asettle(await job.compute())
-        await process.run(leading.replace, value)
+        await process.run(keep, leading, value)
         return value
 
 
@@ -231,12 +235,7 @@ async def aobtain(job: Job) -> Any:
 async def acompute(job: Job, answer: _core.Answer) -> Any:
     """As `compute`, for a task. A cancelled one lets go of its lead, and a waiter takes over."""
     try:
-        with Leading(job, answer, threaded=True) as leading:
-            if job.tags or job.depends_on:
-                await process.run(leading.declare)
-            value = await asettle(await job.compute())
-            await process.run(leading.store, value)
-            return value
+        return await _alead(job, answer, Leading.store)
     except Exception as error:
         return stale_instead(job, answer, error)
 
