@@ -147,14 +147,12 @@ class PageKeys:
 
     # --- the key
 
-    def base_key(self, values: Values | None = None) -> tuple[bytes, int]:
+    def base_key(self, values: Values) -> tuple[bytes, int]:
         """The key without headers, and the fingerprint of what it was made of.
 
         Raises:
             UnkeyableArgument: Something in it has no stable identity.
         """
-        if values is None:
-            values = self.declared_values()
         request = self.request
         with unrecorded():
             state, meta = state_of(request), request.META
