@@ -3,7 +3,8 @@
 //   auto answer = cache.Find(key, options);   // blocks on I/O and on others' flights
 //
 // - kHit, kStale: answer.local holds the value.
-// - kStored: answer.stored holds the payload: decode it, then Admit, or Recompute if that fails.
+// - kStored: answer.stored holds the payload: decode it, then Admit. If that fails, give the answer
+//   up and ask again with `distrust`.
 // - kLead: compute, then Fill, or let the lead go out of scope, which abandons it.
 // - kWait: another caller of this process computes (only with wait = false). Subscribe, then retry.
 // - kBypass: compute, and store nothing.
@@ -83,7 +84,7 @@ struct Answer {
   AnswerKind kind = AnswerKind::kBypass;
   LocalRef local;  // kHit, kStale; with kLead: what to serve should computing fail
   std::unique_ptr<StoredValue> stored;  // kStored; with kLead as above
-  std::optional<Lead> lead;             // kStored, kLead
+  std::optional<Lead> lead;             // kLead; kStored where a flight waits for Admit
   std::shared_ptr<Flight> flight;       // kWait
 };
 
@@ -95,8 +96,9 @@ struct FindOptions {
   bool wait = true;         // for flights of this process; false: kWait. On an event loop's
                             // thread a wait holds up all that the leader may need: use false there
   bool linger = true;       // for another process that computes; false: kWait, without a flight
-  bool nested = false;  // the caller leads another key: bound the wait, so that circles dissolve
-  bool stale = false;   // a value past its soft TTL is served while one caller refreshes
+  bool nested = false;    // the caller leads another key: bound the wait, so that circles dissolve
+  bool stale = false;     // a value past its soft TTL is served while one caller refreshes
+  bool distrust = false;  // what lies in the store could not be decoded: compute it anew
 };
 
 struct Computed {
@@ -125,12 +127,12 @@ class Cache {
   // L1 alone: the entry if it is fresh as of now, else null. Never blocks, no allocation.
   virtual LocalRef Peek(Tag hash, std::string_view key, std::uint64_t identity) = 0;
   virtual Answer Find(std::string_view key, const FindOptions& options) = 0;
-  // An explicit read: never leads nor waits. kHit, kStored (without lead; see AdmitRead) or kBypass
-  // (a miss).
+  // An explicit read: never leads nor waits. kHit, kStored (without lead) or kBypass (a miss).
   virtual Answer Get(std::string_view key, std::uint64_t identity) = 0;
   virtual std::vector<Answer> GetMany(std::span<const std::string> keys) = 0;
-  // Puts a value read by Get into L1, if nothing has overtaken it.
-  virtual void AdmitRead(Answer& answer, std::unique_ptr<Value> value) = 0;
+  // Puts the decoded value of a kStored into L1, if nothing has overtaken it (null: not into L1),
+  // and ends the flight if there is one.
+  virtual void Admit(Answer& answer, std::unique_ptr<Value> value) = 0;
   // Remaining hard TTL; nullopt: no such entry; kNever: without expiry.
   virtual std::optional<Duration> Ttl(std::string_view key) = 0;
 
@@ -138,10 +140,6 @@ class Cache {
   // Tokens for tags, each current no later than now; nullopt: the store is down, do not store.
   virtual std::optional<std::vector<Token>> Take(std::span<const Tag> tags,
                                                  std::span<const SchemeRequest> schemes) = 0;
-  virtual void Admit(Lead lead,
-                     std::unique_ptr<Value> value) = 0;  // ends kStored; value null: not into L1
-  // kStored's payload could not be decoded: go on to compute. kLead or kBypass.
-  virtual Answer Recompute(Lead lead) = 0;
   virtual FillOutcome Fill(Lead lead, Computed computed) = 0;
   // Nothing to share: waiters compute for themselves at once (`retry` false: result not to be
   // stored) or one of them takes over (`retry` true: the computation raised).

@@ -41,13 +41,11 @@ class CacheImpl final : public Cache,
   Answer Find(std::string_view key, const FindOptions& options) override;
   Answer Get(std::string_view key, std::uint64_t identity) override;
   std::vector<Answer> GetMany(std::span<const std::string> keys) override;
-  void AdmitRead(Answer& answer, std::unique_ptr<Value> value) override;
   std::optional<Duration> Ttl(std::string_view key) override;
 
   std::optional<std::vector<Token>> Take(std::span<const Tag> tags,
                                          std::span<const SchemeRequest> schemes) override;
-  void Admit(Lead lead, std::unique_ptr<Value> value) override;
-  Answer Recompute(Lead lead) override;
+  void Admit(Answer& answer, std::unique_ptr<Value> value) override;
   FillOutcome Fill(Lead lead, Computed computed) override;
   void Abandon(Lead lead, bool retry) override;
   bool Fresh(std::span<const TagToken> tags) override;
@@ -131,6 +129,7 @@ class CacheImpl final : public Cache,
   Answer FindLocal(std::string_view key, Tag hash, const FindOptions& options, LocalRef& stale);
   Answer LeadOn(StatePtr state, LocalRef stale_local);
   Answer Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_stored);
+  // `state` may be null: no flight then.
   Answer Serve(StatePtr state, StoredPtr stored);
   Answer GiveUp(StatePtr state);
 
@@ -204,9 +203,7 @@ struct Lead::State {
   std::uint64_t lock_owner = 0;   // 0: holds no lock
   std::uint64_t forks = Forks();  // of the process that it was made in
   Keeper::Handle renewal;
-  std::shared_ptr<LocalEntry> draft;  // kStored: for Admit
   FindOptions options;
-  bool distrust_stored = false;  // what lies in the store could not be decoded: replace it
 };
 
 }  // namespace smartcache

@@ -40,14 +40,12 @@ void CacheImpl::End(Lead::State& state, FlightEnd end) {
   if (state.flight) flights_.End(std::exchange(state.flight, nullptr), end);
 }
 
-void CacheImpl::Admit(Lead lead, std::unique_ptr<Value> value) {
-  const StatePtr state = lead.Release();
-  Keep(std::move(state->draft), std::move(value));
-  End(*state, FlightEnd::kShared);
-}
-
-void CacheImpl::AdmitRead(Answer& answer, std::unique_ptr<Value> value) {
+void CacheImpl::Admit(Answer& answer, std::unique_ptr<Value> value) {
   if (answer.stored) Keep(std::move(answer.stored->draft), std::move(value));
+  if (!answer.lead) return;
+  const StatePtr state = answer.lead->Release();
+  answer.lead.reset();
+  End(*state, FlightEnd::kShared);
 }
 
 FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {

@@ -71,6 +71,7 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
     stats_.Add(Counter::kBypass);
     return Answer{};
   };
+  if (options.distrust) stats_.Add(Counter::kMissCorrupt);
   if (closed_.load(std::memory_order_acquire)) return bypass();
   EnsureStarted();
   for (int vain_waits = 0; vain_waits <= kMaxVainWaits;) {
@@ -79,6 +80,16 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
     Answer local = FindLocal(key, hash, options, stale);
     if (local.kind == AnswerKind::kHit) return local;
     if (!store_->Available()) return bypass();
+
+    // A flight costs more than reading the embedded store: only who finds nothing there needs one.
+    const bool looked = embedded_ && !options.distrust;
+    StoredPtr stored;
+    if (looked) {
+      auto fetched = Fetch(key, hash, options);
+      if (!fetched.ok()) return bypass();
+      stored = std::move(*fetched);
+      if (stored && !stored->stale) return Serve(nullptr, std::move(stored));
+    }
 
     // Made before the flight that it is to end.
     auto state = std::make_unique<Lead::State>();
@@ -90,6 +101,10 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
     if (joined.role == Flights::Role::kReentrant) return bypass();
     if (joined.role == Flights::Role::kLeader) {
       state->flight = std::move(joined.flight);
+      if (looked || options.distrust) {
+        stats_.Add(Counter::kMiss);
+        return Compute(std::move(state), std::move(stale), std::move(stored));
+      }
       return LeadOn(std::move(state), std::move(stale));
     }
     Answer answer;
@@ -136,9 +151,8 @@ Answer CacheImpl::Serve(StatePtr state, StoredPtr stored) {
   stats_.Add(stored->stale ? Counter::kStaleHit : Counter::kStoreHit);
   Answer answer;
   answer.kind = AnswerKind::kStored;
-  state->draft = stored->draft;
   answer.stored = std::move(stored);
-  answer.lead.emplace(std::move(state));
+  if (state) answer.lead.emplace(std::move(state));
   return answer;
 }
 
@@ -167,7 +181,7 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
     state->key_token = begun->key_token.token;
     if (owner != 0 && begun->locked) state->lock_owner = owner;
 
-    if (begun->entry && !state->distrust_stored) {
+    if (begun->entry && !state->options.distrust) {
       TagVector known = {{state->hash, begun->key_token.token}};
       auto proven = Prove(state->key, state->hash, state->options, std::move(*begun->entry), *begun,
                           std::move(known), own, trust);
@@ -225,14 +239,6 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
   answer.stored = std::move(stale_stored);
   answer.lead.emplace(std::move(state));
   return answer;
-}
-
-Answer CacheImpl::Recompute(Lead lead) {
-  StatePtr state = lead.Release();
-  stats_.Add(Counter::kMissCorrupt);
-  state->draft = nullptr;
-  state->distrust_stored = true;
-  return Compute(std::move(state), nullptr, nullptr);
 }
 
 Answer CacheImpl::Get(std::string_view key, std::uint64_t identity) {

@@ -141,16 +141,18 @@ void PyLead::Abandon(bool retry) {
   if (lead) WithoutGil([&] { cache_->Abandon(*std::move(lead), retry); });
 }
 
+std::unique_ptr<PyAnswer> PyAnswer::Find(const std::shared_ptr<Cache>& cache, std::string_view key,
+                                         FindOptions options) {
+  auto made = Of(cache, WithoutGil([&] { return cache->Find(key, options); }));
+  if (!made->undecodable_) return made;
+  options.distrust = true;
+  return Of(cache, WithoutGil([&] { return cache->Find(key, options); }));
+}
+
 std::unique_ptr<PyAnswer> PyAnswer::Of(const std::shared_ptr<Cache>& cache, Answer answer) {
   auto made = std::make_unique<PyAnswer>();
   made->value = Miss();
   made->lead = nb::none();
-  if (answer.kind == AnswerKind::kStored) {
-    if (made->TakeStored(cache, answer)) return made;
-    if (!answer.lead) return made;  // of an explicit read: a miss
-    Lead undecodable = *std::move(answer.lead);
-    answer = WithoutGil([&] { return cache->Recompute(std::move(undecodable)); });
-  }
   switch (answer.kind) {
     case AnswerKind::kHit:
     case AnswerKind::kStale:
@@ -179,6 +181,8 @@ std::unique_ptr<PyAnswer> PyAnswer::Of(const std::shared_ptr<Cache>& cache, Answ
       made->flight_ = std::move(answer.flight);
       break;
     case AnswerKind::kStored:
+      made->undecodable_ = !made->TakeStored(cache, answer);
+      break;
     case AnswerKind::kBypass:
       break;
   }
@@ -203,32 +207,26 @@ bool PyAnswer::TakeStored(const std::shared_ptr<Cache>& cache, Answer& answer) {
   const StoredValue& stored = *answer.stored;
   const EntryView& entry = stored.entry;
   PyObject* decoded = DecodeValue(entry.payload, entry.header.codec);
-  if (decoded == nullptr && PyErr_Occurred() != nullptr) {
+  if (decoded == nullptr) {
     std::optional<PyLead> abandoned;
     if (answer.lead) abandoned.emplace(cache, *std::move(answer.lead));
-    nb::raise_python_error();
+    abandoned.reset();
+    if (PyErr_Occurred() != nullptr) nb::raise_python_error();
+    return false;
   }
-  if (decoded == nullptr) return false;
   value = nb::steal(decoded);
   kind = stored.stale ? kPublicStale : kPublicHit;
   source = "store";
   remaining_ = stored.remaining;
-  tags_ = entry.header.tags;
   std::unique_ptr<Value> local;
   if (stored.draft) local = PyValue::Make(decoded, entry.payload, entry.header.codec);
-  if (answer.lead) {
-    Lead served = *std::move(answer.lead);
-    WithoutGil([&] { cache->Admit(std::move(served), std::move(local)); });
-  } else if (local) {
-    WithoutGil([&] { cache->AdmitRead(answer, std::move(local)); });
-  }
+  if (local || answer.lead) WithoutGil([&] { cache->Admit(answer, std::move(local)); });
+  tags_ = std::move(answer.stored->entry.header.tags);
   return true;
 }
 
 PyObject* FindForCall(std::string_view key, const FindOptions& options, bool& hit) {
-  const std::shared_ptr<Cache> cache = CurrentCache();
-  std::unique_ptr<PyAnswer> answer =
-      PyAnswer::Of(cache, WithoutGil([&] { return cache->Find(key, options); }));
+  std::unique_ptr<PyAnswer> answer = PyAnswer::Find(CurrentCache(), key, options);
   hit = answer->kind == kPublicHit;
   return hit ? answer->value.release().ptr() : nb::cast(std::move(answer)).release().ptr();
 }

@@ -46,8 +46,11 @@ class PyLead {
 
 class PyAnswer {
  public:
-  // Decodes what has to be decoded, and lets L1 have it. Needs the GIL, and gives it away for what
-  // follows from a payload that cannot be decoded.
+  // Cache.find: asks once more if what lies in the store cannot be decoded. Needs the GIL, and
+  // gives it away meanwhile.
+  static std::unique_ptr<PyAnswer> Find(const std::shared_ptr<Cache>& cache, std::string_view key,
+                                        FindOptions options);
+  // Decodes what has to be decoded, and lets L1 have it; what cannot be decoded is a miss.
   static std::unique_ptr<PyAnswer> Of(const std::shared_ptr<Cache>& cache, Answer answer);
 
   int kind = kPublicBypass;
@@ -63,6 +66,7 @@ class PyAnswer {
   bool TakeStored(const std::shared_ptr<Cache>& cache, Answer& answer);
 
   LocalRef local_;
+  bool undecodable_ = false;
   TagVector tags_;
   Duration remaining_ = kNever;
   std::shared_ptr<Flight> flight_;

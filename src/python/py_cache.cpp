@@ -84,7 +84,7 @@ class PyCache {
     options.wait = wait;
     options.nested = nested;
     options.stale = stale;
-    return PyAnswer::Of(cache_, WithoutGil([&] { return cache_->Find(text, options); }));
+    return PyAnswer::Find(cache_, text, options);
   }
 
   std::unique_ptr<PyAnswer> GetAnswer(nb::handle key, std::uint64_t identity) const {
