@@ -470,6 +470,31 @@ TEST_P(CacheTest, StaleIsServedWhileOneRefreshes) {
   EXPECT_EQ(a.cache->Find("k", {}).kind, AnswerKind::kLead);
 }
 
+TEST_P(CacheTest, StaleIsServedOutOfTheStoreWhileOneRefreshes) {
+  Options without_l1;
+  without_l1.local_max_bytes = 0;
+  Process a = Spawn(without_l1);
+  FindOptions options = As(1);
+  options.stale = true;
+  options.wait = false;
+  Answer first = a.cache->Find("k", options);
+  ASSERT_EQ(first.kind, AnswerKind::kLead);
+  options.owner = 2;
+  EXPECT_EQ(a.cache->Find("k", options).kind, AnswerKind::kWait);
+  Computed computed = Of("old", {}, seconds(10));
+  computed.stale = seconds(30);
+  a.cache->Fill(std::move(*first.lead), std::move(computed));
+  clock.Advance(seconds(20));
+  options.owner = 1;
+  const Answer leader = a.cache->Find("k", options);
+  ASSERT_EQ(leader.kind, AnswerKind::kLead);
+  EXPECT_EQ(leader.stored->entry.payload, "old");
+  options.owner = 2;
+  const Answer waiter = a.cache->Find("k", options);
+  ASSERT_EQ(waiter.kind, AnswerKind::kStored);
+  EXPECT_TRUE(waiter.stored->stale);
+}
+
 TEST_P(CacheTest, WaitersGetWhatTheLeaderBrings) {
   Process a = Spawn();
   Answer leader = a.cache->Find("k", As(1));

@@ -114,6 +114,12 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
       answer.local = std::move(stale);
       return answer;
     }
+    if (options.stale && !looked && !options.distrust) {
+      auto fetched = Fetch(key, hash, options);
+      if (!fetched.ok()) return bypass();
+      stored = std::move(*fetched);
+    }
+    if (stored) return Serve(nullptr, std::move(stored));
     if (!options.wait) {
       answer.kind = AnswerKind::kWait;
       answer.flight = std::move(joined.flight);
