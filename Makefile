@@ -47,7 +47,7 @@ test-core: have-test $(VENV)/test
 	  ctest --test-dir $(B)/dev --output-on-failure --no-tests=error --progress
 
 test-package: have-test $(VENV)/test package
-	$(python) -m pytest $(PYTEST_ARGS)
+	$(python) -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 bench: have-test have-bench $(VENV)/bench package  ## measure beside other caches: docs/benchmarks.md
 	$(call configure,bench)

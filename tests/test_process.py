@@ -28,7 +28,12 @@ from tests.testapp.models import Product
 
 __all__ = ["store"]
 ROOT = Path(__file__).parents[1]
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store")]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("store"),
+    # Python 3.12 warns of just what is tried here.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 def in_child(call: Callable[[], Any]) -> None:
