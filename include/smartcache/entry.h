@@ -69,6 +69,9 @@ class Value {
   virtual ~Value() = default;
   // Bytes to charge.
   [[nodiscard]] virtual std::size_t weight() const = 0;
+  // What hits may share, as nobody can change it: kept beside the entry, so that they need not look
+  // at this object, which costs a cache line. Null: there is no such thing.
+  [[nodiscard]] virtual void* immutable() const { return nullptr; }
 };
 
 }  // namespace smartcache

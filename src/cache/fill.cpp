@@ -18,6 +18,7 @@ void CacheImpl::Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> v
   if (!draft || !value) return;
   draft->weight = sizeof(LocalEntry) + draft->key.heap_bytes() +
                   draft->tags.size() * sizeof(SlotToken) + value->weight();
+  draft->immutable = value->immutable();
   draft->value = std::move(value);
   table_.Insert(std::move(draft));
 }

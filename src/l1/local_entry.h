@@ -23,6 +23,7 @@ struct LocalEntry {
   // before ours.
   mutable std::atomic<std::uint64_t> checked{0};
   std::unique_ptr<Value> value;
+  void* immutable = nullptr;  // value->immutable()
   LocalKey key;
 
   Tag hash = 0;             // KeyTag(key)

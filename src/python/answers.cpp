@@ -5,7 +5,6 @@
 #include <cmath>
 #include <utility>
 
-#include "l1/local_entry.h"
 #include "python/errors.h"
 #include "python/gil.h"
 #include "python/hooks.h"
@@ -191,7 +190,7 @@ std::unique_ptr<PyAnswer> PyAnswer::Of(const std::shared_ptr<Cache>& cache, Answ
 
 void PyAnswer::TakeLocal(Answer& answer) {
   local_ = std::move(answer.local);
-  PyObject* copy = static_cast<const PyValue*>(local_->value.get())->Copy();
+  PyObject* copy = PyValue::Copy(*local_);
   if (copy == nullptr) {
     if (!ClearException()) nb::raise_python_error();
     return;

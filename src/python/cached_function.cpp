@@ -8,7 +8,6 @@
 #include <string_view>
 #include <utility>
 
-#include "l1/local_entry.h"
 #include "python/answers.h"
 #include "python/bound_function.h"
 #include "python/gil.h"
@@ -145,7 +144,7 @@ inline PyObject* Answer(PyObject* self, PyObject* const* args, std::size_t flags
     return nullptr;
   if (process.answers()) [[likely]] {
     if (const LocalRef entry = process.cache->Peek(KeyTag(key.text()), key.text(), identity)) {
-      PyObject* copy = static_cast<const PyValue*>(entry->value.get())->Copy();
+      PyObject* copy = PyValue::Copy(*entry);
       if (copy != nullptr) [[likely]] {
         ++function->hits;
         return function->coroutine ? MakeReadyValue(copy) : copy;

@@ -10,8 +10,6 @@ std::unique_ptr<PyValue> PyValue::Make(PyObject* value, std::string_view payload
     if (PyErr_Occurred() != nullptr) PyErr_Clear();
     made->payload_ = payload;
     made->codec_ = codec;
-  } else {
-    made->immutable_ = made->blueprint_->immutable();
   }
   return made;
 }

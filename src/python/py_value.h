@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "l1/local_entry.h"
 #include "python/blueprint.h"
 #include "python/payload.h"
 #include "smartcache/entry.h"
@@ -22,19 +23,25 @@ class PyValue final : public Value {
                                        std::uint8_t codec);
   ~PyValue() override { DropLater(std::move(blueprint_)); }
 
-  // A private copy, new reference. Null without an exception: the payload cannot be decoded (any
-  // more).
-  [[nodiscard]] PyObject* Copy() const {
-    if (immutable_ != nullptr) return Py_NewRef(immutable_);
-    return blueprint_ != nullptr ? blueprint_->Build() : DecodeValue(payload_, codec_);
+  // A private copy of an entry's value, new reference. Null without an exception: the payload cannot
+  // be decoded (any more).
+  [[nodiscard]] static PyObject* Copy(const LocalEntry& entry) {
+    if (entry.immutable != nullptr) return Py_NewRef(static_cast<PyObject*>(entry.immutable));
+    return static_cast<const PyValue*>(entry.value.get())->Build();
+  }
+  [[nodiscard]] void* immutable() const override {
+    return blueprint_ == nullptr ? nullptr : blueprint_->immutable();
   }
   [[nodiscard]] std::size_t weight() const override {
     return sizeof *this + (blueprint_ != nullptr ? blueprint_->weight() : payload_.size());
   }
 
  private:
+  [[nodiscard]] PyObject* Build() const {
+    return blueprint_ != nullptr ? blueprint_->Build() : DecodeValue(payload_, codec_);
+  }
+
   std::unique_ptr<Blueprint> blueprint_;
-  PyObject* immutable_ = nullptr;  // the blueprint's own reference, for hits to skip a cache line
   std::string payload_;
   std::uint8_t codec_ = 0;
 };
