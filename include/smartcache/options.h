@@ -20,6 +20,8 @@ struct Options {
   Duration lock_timeout = std::chrono::seconds(5);
   Duration trust_bound = std::chrono::seconds(2);  // B: how long an L1 trusts itself after a fence
   Duration token_ttl = std::chrono::hours(24 * 7);
+  // Between attempts to tell a store that is down what was invalidated meanwhile.
+  Duration replay_pause = std::chrono::milliseconds(250);
   double jitter = 0.1;  // share of a TTL by which it is varied, up and down
 
   // Redis.

@@ -20,6 +20,7 @@
 #include "cache/hints.h"
 #include "cache/keeper.h"
 #include "cache/pending.h"
+#include "cache/replayer.h"
 #include "flight/flights.h"
 #include "l1/local_table.h"
 #include "smartcache/cache.h"
@@ -184,6 +185,7 @@ class CacheImpl final : public Cache,
   enum class Listener : std::uint8_t { kIdle, kStarting, kStarted, kClosed };
   std::atomic<Listener> listener_{Listener::kIdle};
   std::atomic<bool> closed_{false};
+  Replayer replayer_;  // last: its thread uses the rest
 };
 
 // What a Lead carries. Destroying it ends what has not been ended: an exception on the way of a

@@ -123,7 +123,11 @@ class CacheTest : public testing::TestWithParam<Mode> {
     return Spawn(options);
   }
 
-  Process Spawn(const Options& options) {
+  Process Spawn(Options options) {
+    // Nothing happens by itself, but where a test asks for it.
+    if (options.replay_pause == Options().replay_pause) {
+      options.replay_pause = std::chrono::hours(1);
+    }
     const auto kind =
         GetParam() == Mode::kEmbedded ? MemoryStore::Kind::kEmbedded : MemoryStore::Kind::kServer;
     auto store = std::make_unique<SlowStore>(options, clock, data, kind);
@@ -764,6 +768,44 @@ TEST_P(CacheTest, ManyInvalidationsAreReplayedInPartsThatStayDone) {
   a.store->SetAvailable(true);
   EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
   EXPECT_EQ(bumps, 4);  // the other two parts
+}
+
+TEST_P(CacheTest, WhoNeverReadsTellsWhatItChangedOnceTheStoreIsBack) {
+  Options options;
+  options.replay_pause = std::chrono::milliseconds(1);
+  Process writer = Spawn(options);
+  Process reader = Spawn();
+  for (const std::string_view round : {"first", "second"}) {  // its thread ends in between
+    const std::string key(round);
+    EXPECT_EQ(Call(reader, key, {row}, "old"), "old");
+    EXPECT_EQ(Call(reader, key + "'s own", {}, "old"), "old");
+    writer.store->SetAvailable(false);
+    EXPECT_FALSE(writer.cache->Bump(std::array{row}, {}));
+    EXPECT_FALSE(writer.cache->Delete(std::array{key + "'s own"}).ok());
+    EXPECT_EQ(Call(reader, key, {row}, "new"), "old");
+    writer.store->SetAvailable(true);
+    while (reader.cache->Get(key, 0).kind != AnswerKind::kBypass) std::this_thread::yield();
+    while (reader.cache->Get(key + "'s own", 0).kind != AnswerKind::kBypass) {
+      std::this_thread::yield();
+    }
+  }
+}
+
+TEST_P(CacheTest, ForkedChildLeavesItToItsParentToTellWhatIsPending) {
+  Process writer = Spawn();
+  writer.store->SetAvailable(false);
+  EXPECT_FALSE(writer.cache->Bump(std::array{row}, {}));
+  const pid_t child = fork();
+  if (child == 0) {
+    writer.cache->AfterFork();
+    writer.store->SetAvailable(true);
+    const auto calls = writer.store->calls();
+    writer.cache->Close();
+    _exit(writer.store->calls() == calls ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_P(CacheTest, ClosingTriesOnceMoreToSendWhatIsPending) {

@@ -21,7 +21,8 @@ CacheImpl::CacheImpl(Options options, std::unique_ptr<Store> store,
       embedded_(store_->ChangeCounter().has_value()),
       table_(options_.local_max_bytes, stats_),
       trust_(options_.trust_bound),
-      keeper_(*store_, options_.lock_timeout) {}
+      keeper_(*store_, options_.lock_timeout),
+      replayer_([this] { return Replay(); }, options_.replay_pause) {}
 
 CacheImpl::~CacheImpl() { Close(); }
 
@@ -47,6 +48,7 @@ void CacheImpl::AfterFork() {
   pending_.AfterFork();
   hints_.AfterFork();
   keeper_.AfterFork();
+  replayer_.AfterFork();
   store_->AfterFork();
   if (backplane_) backplane_->AfterFork();
   replaying_.store(false);
@@ -56,6 +58,7 @@ void CacheImpl::AfterFork() {
 
 void CacheImpl::Close() {
   if (closed_.exchange(true)) return;
+  replayer_.Stop();
   // Once more: nobody else knows of it.
   if (!pending_.empty()) (void)Replay(After(clock_.Now(), kLastReplay));
   keeper_.Stop();

@@ -64,6 +64,7 @@ std::optional<BumpReply> CacheImpl::Bump(std::span<const Tag> tags,
     stats_.Add(Counter::kBumpQueued, tags.size());
     pending_.AddTags(tags);
     for (const auto& known : schemes) pending_.AddTags(std::array{known.condition_bulk});
+    replayer_.Wake();
     return std::nullopt;
   }
   DropLocally(tags);
@@ -100,7 +101,10 @@ Result<bool> CacheImpl::Put(std::string_view key, Computed computed, PutConditio
       Failed(reply.status());
       // It may have arrived or not: what lies under the key, here and there, is not to be served
       // any more.
-      if (reply.status().code() != Code::kTooLarge) pending_.AddKeys(std::array{std::string(key)});
+      if (reply.status().code() != Code::kTooLarge) {
+        pending_.AddKeys(std::array{std::string(key)});
+        replayer_.Wake();
+      }
       DropLocally(own_tag);
       return reply.status();
     }
@@ -122,6 +126,7 @@ Result<std::size_t> CacheImpl::Delete(std::span<const std::string> keys) {
   if (!deleted.ok()) {
     Failed(deleted.status());
     pending_.AddKeys(keys);
+    replayer_.Wake();
     return deleted;
   }
   for (const auto& key : keys) DropLocally(std::array{KeyTag(key)});
@@ -143,6 +148,7 @@ Status CacheImpl::Clear() {
   if (!status.ok()) {
     Failed(status);
     pending_.AddEverything();
+    replayer_.Wake();
   }
   slots_.DropAll();
   table_.Clear();
