@@ -5,7 +5,7 @@ SMARTCACHE_TEST_SETTINGS has its settings, as a dict. Commands and answers are l
 - `call NAME`: ask for a value in a thread, which says "computing" when it has to make it, then
   waits for `go`, and says "value NAME PID-OF-THE-MAKER"
 - `waits`: how many wait for another process' computation
-- `set KEY TEXT`, `get KEY`: explicit operations; "True", the text
+- `set KEY TEXT`, `get KEY`, `delete KEY`: explicit operations; "True", the text, how many there were
 - `hears`: whether its memory may be trusted because it hears of changes
 """
 
@@ -24,7 +24,7 @@ for _name, _value in ast.literal_eval(os.environ["SMARTCACHE_TEST_SETTINGS"]).it
     setattr(settings, _name, _value)
 django.setup()
 
-from djsmartcache import cache_get, cache_set, process, smart_cached  # noqa: E402
+from djsmartcache import cache_get, cache_invalidate, cache_set, process, smart_cached  # noqa: E402
 
 go = threading.Event()
 
@@ -58,6 +58,8 @@ def main() -> None:
                 say(cache_set(key, text))
             case ["get", key]:
                 say(cache_get(key))
+            case ["delete", key]:
+                say(cache_invalidate(key))
             case ["hears"]:
                 say(process.cache().trusted())
 

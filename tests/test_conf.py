@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -272,55 +271,25 @@ def test_projects_have_folders_of_their_own(
     process.close()
 
 
-def test_a_folder_that_cannot_be_made_is_a_setting_s_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_default_folder_that_cannot_be_made_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conf, "_BASE", "/proc")
     with override_settings(SMARTCACHE_DIR=None):
         ((id_, message, _),) = found()
-    assert (id_, "/proc/djsmartcache-" in message) == ("smartcache.E005", True)
+    assert (id_, "SMARTCACHE_DIR /proc/djsmartcache-" in message) == ("smartcache.E005", True)
 
 
-def test_no_place_for_the_default_folder_is_a_setting_s_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def nowhere() -> str:
-        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
-
-    monkeypatch.setattr(conf, "_BASE", "/nonexistent")
-    monkeypatch.setattr(conf.tempfile, "gettempdir", nowhere)
-    with override_settings(SMARTCACHE_DIR=None):
-        ((id_, message, _),) = found()
-    assert (id_, "SMARTCACHE_DIR" in message) == ("smartcache.E005", True)
-
-
-def test_a_full_disk_is_the_store_being_down_and_no_setting_s_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
-) -> None:
-    def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    settings.SMARTCACHE_DIR = None
-    monkeypatch.setattr(conf, "_BASE", str(tmp_path))
-    monkeypatch.setattr(os, "mkdir", full)
-    assert conf.directory().startswith(str(tmp_path))
-    assert found() == []
-
-
-def test_a_folder_that_others_may_enter_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    folder = tmp_path / "open"
-    folder.mkdir(mode=0o755)
-    with pytest.raises(SettingError, match="SMARTCACHE_DIR"):
-        conf._make_private(str(folder))
-    folder.chmod(0o700)
-    conf._make_private(str(folder))
-    link = tmp_path / "link"
-    link.symlink_to(folder)
-    with pytest.raises(SettingError):
-        conf._make_private(str(link))
-    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
-    with pytest.raises(SettingError):
-        conf._make_private(str(folder))
+def test_a_folder_that_cannot_be_used_just_now_is_a_warning(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with override_settings(SMARTCACHE_DIR=str(tmp_path / "folder")):
+        conf.problems()  # what it imports needs files
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            (warning,) = checks.check_settings()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (warning.id, warning.level) == ("smartcache.W004", django_checks.WARNING)
+        assert "Too many open files" in warning.msg
+        assert checks.check_settings() == []
 
 
 def test_the_reference_is_up_to_date() -> None:

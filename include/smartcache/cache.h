@@ -182,14 +182,17 @@ class Cache {
   [[nodiscard]] virtual std::optional<Failure> LastFailure() = 0;
 };
 
-// The parts, by settings.
-[[nodiscard]] Result<std::unique_ptr<Store>> OpenLmdbStore(const Options& options,
-                                                           const Clock& clock);
+// The parts, by settings. Neither touches the store: one that cannot be used, a folder as little as
+// a server, is found out by the first call, and is the store being down.
+[[nodiscard]] std::unique_ptr<Store> OpenLmdbStore(const Options& options,
+                                                   const Clock& clock = Clock::System());
+// Why the folder of an embedded store cannot be used, for whoever named it: kInvalidArgument as
+// long as nothing is changed about it, kUnavailable just now. Makes the folder.
+[[nodiscard]] Status CheckLmdbFolder(const std::string& directory, std::string_view prefix);
 struct RedisParts {
   std::unique_ptr<Store> store;
   std::unique_ptr<Backplane> backplane;  // null when !options.start_listener
 };
-// Does not connect: a server that is down is found out by the first call.
 [[nodiscard]] Result<RedisParts> OpenRedis(std::string_view url, const Options& options,
                                            const Clock& clock);
 

@@ -56,6 +56,15 @@ def configure(
         ValueError: The URL is malformed or of an unknown scheme; names it and the allowed ones.
     """
 
+def check_folder(directory: str, prefix: str) -> None:
+    """Make the folder of an embedded store, for whoever named it.
+
+    Raises:
+        ValueError: It cannot be used as long as nothing is changed about it: another user's, open
+            to others, a file, on a network.
+        StoreUnavailable: It cannot be used just now: a full disk, too many open files.
+    """
+
 def current() -> Cache | None:
     """The process' cache, or None before configure."""
 

@@ -1,4 +1,4 @@
-"""System checks of the settings. Ids are stable: E001-E006 errors, W001-W003 warnings."""
+"""System checks of the settings. Ids are stable: E001-E006 errors, W001-W004 warnings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import connections
 
-from . import conf, process, serializers
+from . import _core, conf, process, serializers
 from .exceptions import SettingError
 
 _KINDS = {"value": "smartcache.E002", "later": "smartcache.E003"}
@@ -29,7 +29,7 @@ def connect() -> None:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
-    """Unknown names (E001), bad values (E002, E003), what is missing for good ones (E004-E006)."""
+    """Unknown names (E001), bad values (E002, E003), what good ones lack (E004-E006, W004)."""
     found: list[CheckMessage] = [*_unknown_names()]
     found += [
         Error(p.message, hint=f"Allowed: {p.allowed}.", id=_KINDS[p.kind]) for p in conf.problems()
@@ -55,7 +55,7 @@ def _unknown_names() -> Iterator[Error]:
             )
 
 
-def _missing_parts() -> Iterator[Error]:
+def _missing_parts() -> Iterator[CheckMessage]:
     settings = conf.current()
     scheme = (settings.redis_url or "").partition("://")[0]
     if scheme in _TLS_SCHEMES:
@@ -67,8 +67,17 @@ def _missing_parts() -> Iterator[Error]:
     else:
         try:
             process.configure()
-        except (SettingError, OSError) as error:
+            if settings.redis_url is None:
+                _core.check_folder(conf.directory(), settings.key_prefix)
+        except (SettingError, ValueError) as error:
             yield Error(str(error), id="smartcache.E005")
+        except _core.StoreUnavailable as error:
+            yield Warning(
+                f"The embedded store cannot be used just now: {error}.",
+                hint="Calls compute until it can, and changes made meanwhile are told to other "
+                "processes then.",
+                id="smartcache.W004",
+            )
     try:
         serializers.codecs()
     except SettingError as error:

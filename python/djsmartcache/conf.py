@@ -10,15 +10,12 @@ typed access (`conf.current().default_ttl`) are all made from it. Values are rea
 from __future__ import annotations
 
 import dataclasses
-import errno
 import functools
 import hashlib
 import hmac
 import importlib
 import os
 import re
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -320,9 +317,7 @@ def directory() -> str:
     /tmp itself is another one, under systemd's PrivateTmp or in a container, so is the store; the
     check W003 tells of it. Projects are told apart by their secret and place.
 
-    Raises:
-        SettingError: There is no place for a default folder, or it is another user's, or others may
-            enter it.
+    *Cost*: no I/O. Whether it can be used, each use finds out: if not, the store is down.
     """
     given = current().dir
     if given is not None:
@@ -332,36 +327,8 @@ def directory() -> str:
     project = hmac.new(
         secret(), place.encode("utf-8", "surrogateescape"), hashlib.sha256
     ).hexdigest()
-    try:
-        base = _BASE if os.access(_BASE, os.W_OK | os.X_OK) else tempfile.gettempdir()
-    except OSError as error:
-        raise SettingError(
-            f"{PREFIX}DIR: no folder for temporary files can be written to ({error.strerror}). Set "
-            "it to a folder that all processes of the project share."
-        ) from error
-    folder = os.path.join(base, f"djsmartcache-{os.getuid()}")
-    try:
-        _make_private(folder)
-    except OSError as error:
-        # A disk that is full just now is no mistake: the core tries again at each use.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
-            raise SettingError(
-                f"{PREFIX}DIR: {folder} cannot be made: {error.strerror}."
-            ) from error
-    return os.path.join(folder, project[:16])
-
-
-def _make_private(folder: str) -> None:
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        found = os.lstat(folder)  # not stat: another user's symbolic link is not ours
-        private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
-        if not private or found.st_uid != os.getuid():
-            raise SettingError(
-                f"{PREFIX}DIR: {folder} belongs to another user or others may enter it. "
-                "Set it to a folder of your own, or remove that one."
-            ) from None
+    # Right below _BASE, where nobody but its owner can put another folder in its place.
+    return f"{_BASE}/djsmartcache-{os.geteuid()}-{project[:16]}"
 
 
 def load(dotted: str) -> Any:

@@ -11,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include "l1/local_entry.h"
 #include "python/answers.h"
 #include "python/class_table.h"
 #include "python/configure.h"
@@ -67,7 +66,7 @@ class PyCache {
     const std::string_view text(data, static_cast<std::size_t>(size));
     const LocalRef entry = cache_->Peek(KeyTag(text), text, identity);
     if (!entry) return Miss();
-    PyObject* copy = static_cast<const PyValue*>(entry->value.get())->Copy();
+    PyObject* copy = PyValue::Copy(*entry);
     if (copy != nullptr) return nb::steal(copy);
     if (PyErr_Occurred() != nullptr) nb::raise_python_error();
     return Miss();
@@ -236,7 +235,7 @@ void Replace(PyObject*& kept, nb::object value) {
 nb::object Configure(nb::kwargs settings) {
   DrainDropped();
   const Settings wanted = SettingsOf(settings);
-  // Opened before the old one is closed where that is possible, so that a bad URL changes nothing.
+  // Made before the old one is closed, so that a bad URL changes nothing.
   std::optional<RedisParts> redis;
   if (wanted.url) {
     redis = ValueOf(
@@ -247,8 +246,7 @@ nb::object Configure(nb::kwargs settings) {
   if (redis) {
     parts = *std::move(redis);
   } else {
-    parts.store =
-        ValueOf(WithoutGil([&] { return OpenLmdbStore(wanted.options, Clock::System()); }));
+    parts.store = OpenLmdbStore(wanted.options);
   }
   std::shared_ptr<Cache> made = WithoutGil([&] {
     return Cache::Make(wanted.options, std::move(parts.store), std::move(parts.backplane));
@@ -310,6 +308,13 @@ void AddCache(nb::module_& module) {
       .def_prop_ro("available", &PyCache::Available);
 
   module.def("configure", &Configure);
+  module.def(
+      "check_folder",
+      [](const std::string& directory, const std::string& prefix) {
+        const Status status = WithoutGil([&] { return CheckLmdbFolder(directory, prefix); });
+        if (!status.ok()) Raise(status);
+      },
+      nb::arg("directory"), nb::arg("prefix"));
   module.def("current", [] { return current == nullptr ? nb::none() : nb::borrow(current); });
   module.def("close", &CloseCache);
   module.def("after_fork", [] {

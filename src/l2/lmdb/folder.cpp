@@ -63,17 +63,24 @@ std::string Hex(std::uint64_t value) {
 
 #if defined(__linux__)
 
-std::string BootName() {
-  std::ifstream file("/proc/sys/kernel/random/boot_id");
+Result<std::string> BootName() {
+  static constexpr const char* kPath = "/proc/sys/kernel/random/boot_id";
+  std::ifstream file(kPath);
   std::string id;
-  std::getline(file, id);
-  return id.empty() ? "unknown" : id;
+  if (!std::getline(file, id) || id.empty()) {
+    return Unavailable(std::string("lmdb: cannot read ") + kPath + ": " + Errno());
+  }
+  return id;
 }
 
 // "pid:[4026531836]": its number.
-std::string NamespaceName() {
+Result<std::string> NamespaceName() {
+  static constexpr const char* kPath = "/proc/self/ns/pid";
   std::array<char, 64> link{};
-  const ssize_t size = readlink("/proc/self/ns/pid", link.data(), link.size() - 1);
+  const ssize_t size = readlink(kPath, link.data(), link.size() - 1);
+  if (size < 0 && errno != ENOENT) {  // that is a kernel without such namespaces
+    return Unavailable(std::string("lmdb: cannot read ") + kPath + ": " + Errno());
+  }
   std::string digits;
   for (ssize_t i = 0; i < size; ++i) {
     const char c = link[static_cast<std::size_t>(i)];
@@ -109,14 +116,16 @@ bool IsLocal(const std::string& directory, std::string& name) {
 
 #else
 
-std::string BootName() {
+Result<std::string> BootName() {
   timeval boot{};
   std::size_t size = sizeof boot;
-  if (sysctlbyname("kern.boottime", &boot, &size, nullptr, 0) != 0) return "unknown";
+  if (sysctlbyname("kern.boottime", &boot, &size, nullptr, 0) != 0) {
+    return Unavailable("lmdb: cannot read kern.boottime: " + Errno());
+  }
   return std::to_string(boot.tv_sec);
 }
 
-std::string NamespaceName() { return "0"; }
+Result<std::string> NamespaceName() { return std::string("0"); }
 
 bool IsLocal(const std::string& directory, std::string& name) {
   struct statfs status{};
@@ -128,9 +137,13 @@ bool IsLocal(const std::string& directory, std::string& name) {
 #endif
 
 // What the name says of format, boot and namespace.
-std::string Incarnation() {
-  return std::to_string(kFormat) + "x" + std::to_string(8 * sizeof(void*)) + "-" + BootName() +
-         "-" + NamespaceName();
+Result<std::string> Incarnation() {
+  const auto boot = BootName();
+  if (!boot.ok()) return boot.status();
+  const auto name = NamespaceName();
+  if (!name.ok()) return name.status();
+  return std::to_string(kFormat) + "x" + std::to_string(8 * sizeof(void*)) + "-" + *boot + "-" +
+         *name;
 }
 
 // mkdir -p, new folders for us alone. False: errno says why.
@@ -173,8 +186,8 @@ std::vector<std::string> NamesIn(const std::string& path) {
 
 // Removes folders that this version in this boot and namespace would not open and nobody else has
 // open.
-void RemoveAbandoned(const std::string& directory) {
-  const std::string ours = "." + Incarnation();
+void RemoveAbandoned(const std::string& directory, const std::string& our_folder) {
+  const std::string ours = our_folder.substr(our_folder.rfind('.'));
   for (const std::string& name : NamesIn(directory)) {
     if (!name.starts_with(kFolderPrefix) || name.ends_with(ours)) continue;
     const std::string path = directory + "/" + name;
@@ -186,8 +199,10 @@ void RemoveAbandoned(const std::string& directory) {
 
 }  // namespace
 
-std::string FolderName(std::string_view prefix) {
-  return std::string(kFolderPrefix) + Hex(Hash64(prefix)) + "." + Incarnation();
+Result<std::string> FolderName(std::string_view prefix) {
+  const auto incarnation = Incarnation();
+  if (!incarnation.ok()) return incarnation.status();
+  return std::string(kFolderPrefix) + Hex(Hash64(prefix)) + "." + *incarnation;
 }
 
 Handle::Handle(Handle&& other) noexcept : file_(std::exchange(other.file_, -1)) {}
@@ -258,8 +273,10 @@ Result<std::unique_ptr<Folder>> Folder::Open(std::string directory, std::string_
   }
   if (!MakeDirectories(directory)) return Cannot(directory, "made");
   if (Status status = CheckDirectory(directory); !status.ok()) return status;
-  RemoveAbandoned(directory);
-  const std::string path = directory + "/" + FolderName(prefix);
+  const auto name = FolderName(prefix);
+  if (!name.ok()) return name.status();
+  RemoveAbandoned(directory, *name);
+  const std::string path = directory + "/" + *name;
   // Again when somebody has cleared the folder away between the making and the locking.
   for (int attempt = 0; attempt < 10; ++attempt) {
     if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {

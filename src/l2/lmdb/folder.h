@@ -12,8 +12,9 @@
 
 namespace smartcache::lmdb {
 
-// The name of the folder for `prefix` in this boot and namespace.
-[[nodiscard]] std::string FolderName(std::string_view prefix);
+// The name of the folder for `prefix` in this boot and namespace. An error where the system does
+// not say which these are: another name would be another store, and an old one might be trusted.
+[[nodiscard]] Result<std::string> FolderName(std::string_view prefix);
 
 // A file handle, closed with it.
 class Handle {

@@ -61,13 +61,13 @@ TEST(LmdbFolder, RefusesAnotherUsersFolder) {
 
 TEST(LmdbFolder, RefusesALinkInPlaceOfItsFolder) {
   const TestFolder test, elsewhere;
-  fs::create_directory_symlink(elsewhere.path, test.path + "/" + FolderName("test"));
+  fs::create_directory_symlink(elsewhere.path, test.path + "/" + *FolderName("test"));
   ExpectRefused(test.path, "symbolic link");
 }
 
 TEST(LmdbFolder, KeepsPrefixesApart) {
-  EXPECT_EQ(FolderName("a"), FolderName("a"));
-  EXPECT_NE(FolderName("a"), FolderName("b"));
+  EXPECT_EQ(*FolderName("a"), *FolderName("a"));
+  EXPECT_NE(*FolderName("a"), *FolderName("b"));
 }
 
 TEST(LmdbFolder, ClearsAwayFoldersOfOtherBootsThatNobodyUses) {

@@ -133,7 +133,9 @@ Result<std::unique_ptr<Generation>> Generation::Open(const Location& location) {
 
 Result<std::shared_ptr<Generation>> Generation::Acquire(const Location& location) {
   Registry& registry = Registries().Get();
-  const std::string path = location.directory + "/" + FolderName(location.prefix);
+  const auto name = FolderName(location.prefix);
+  if (!name.ok()) return name.status();
+  const std::string path = location.directory + "/" + *name;
   std::shared_ptr<Generation> known;  // outlives the lock: letting go of the last one takes it
   MutexLock lock(registry.mutex);
   for (;;) {

@@ -532,19 +532,20 @@ std::optional<std::uint64_t> LmdbStore::ChangeCounter() {
 }
 
 std::string LmdbStore::Describe() const {
-  return "lmdb:" + options_.directory + "/" + FolderName(options_.prefix);
+  const auto name = FolderName(options_.prefix);
+  return "lmdb:" + options_.directory + "/" + (name.ok() ? *name : "?");
 }
 
 }  // namespace smartcache::lmdb
 
 namespace smartcache {
 
-Result<std::unique_ptr<Store>> OpenLmdbStore(const Options& options, const Clock& clock) {
-  // For the mistakes of whoever named the directory. A disk that is full just now, or too many open
-  // files, are the store being down: the first call tries again.
-  const auto folder = lmdb::Folder::Open(options.directory, options.prefix);
-  if (folder.status().code() == Code::kInvalidArgument) return folder.status();
-  return std::unique_ptr<Store>(std::make_unique<lmdb::LmdbStore>(options, clock));
+std::unique_ptr<Store> OpenLmdbStore(const Options& options, const Clock& clock) {
+  return std::make_unique<lmdb::LmdbStore>(options, clock);
+}
+
+Status CheckLmdbFolder(const std::string& directory, std::string_view prefix) {
+  return lmdb::Folder::Open(directory, prefix).status();
 }
 
 }  // namespace smartcache

@@ -24,9 +24,7 @@ struct Bench {
     std::string name = std::filesystem::temp_directory_path() / "smartcache-bench-XXXXXX";
     if (mkdtemp(name.data()) == nullptr) std::abort();
     options.directory = std::filesystem::canonical(name);
-    auto opened = OpenLmdbStore(options, Clock::System());
-    if (!opened.ok()) std::abort();
-    store = std::move(opened).value();
+    store = OpenLmdbStore(options);
     for (std::size_t i = 0; i < kEntries; ++i) {
       (void)store->Put(KeyOf(i), std::string(kEnvelopeBytes, 'x'), std::chrono::hours(1),
                        PutCondition::kAlways);

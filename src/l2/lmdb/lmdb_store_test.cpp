@@ -20,7 +20,7 @@ struct LmdbHarness {
   std::unique_ptr<Store> Open(Options options) {
     options.directory = folder.path;
     options.embedded_max_bytes = 16u << 20;
-    return MustOpen(options, clock);
+    return OpenLmdbStore(options, clock);
   }
   bool Eventually(Duration span, const std::function<bool()>& condition) {
     clock.Advance(span);
@@ -57,7 +57,7 @@ class LmdbStoreTest : public testing::Test {
   }
   Token Mint(Tag tag) { return store_->Mint(std::vector<Tag>{tag}, {})->tokens.at(0).token; }
   [[nodiscard]] std::string Data() const {
-    return folder_.path + "/" + FolderName(folder_.options().prefix) + "/data";
+    return folder_.path + "/" + *FolderName(folder_.options().prefix) + "/data";
   }
   // True when the store turns untrusted by itself, without being called, within its time of
   // looking.
@@ -72,7 +72,7 @@ class LmdbStoreTest : public testing::Test {
 
   TestFolder folder_;
   ManualClock clock_;
-  std::unique_ptr<Store> store_ = MustOpen(folder_.options(), clock_);
+  std::unique_ptr<Store> store_ = OpenLmdbStore(folder_.options(), clock_);
 };
 
 TEST_F(LmdbStoreTest, FullMapEvictsTheOldAndNeverRefuses) {
@@ -173,7 +173,7 @@ TEST_F(LmdbStoreTest, ManyMoreTokensThanFitAreMintedStill) {
 TEST_F(LmdbStoreTest, PrefixesAreApart) {
   Options options = folder_.options();
   options.prefix = "other";
-  const auto other = MustOpen(options, clock_);
+  const auto other = OpenLmdbStore(options, clock_);
   ASSERT_TRUE(Put("k", "v"));
   const Token token = Mint(7);
   EXPECT_FALSE(other->Get("k", {})->entry.has_value());
@@ -186,13 +186,13 @@ TEST_F(LmdbStoreTest, EntriesOutliveTheirProcessesLastStore) {
   ASSERT_TRUE(Put("k", "v"));
   const std::uint64_t epoch = store_->Get("k", {})->epoch;
   store_.reset();
-  store_ = MustOpen(folder_.options(), clock_);
+  store_ = OpenLmdbStore(folder_.options(), clock_);
   EXPECT_TRUE(Has("k"));
   EXPECT_EQ(store_->Get("k", {})->epoch, epoch);
 }
 
 TEST_F(LmdbStoreTest, NoticesThatItsFolderWasDeleted) {
-  const auto other = MustOpen(folder_.options(), clock_);
+  const auto other = OpenLmdbStore(folder_.options(), clock_);
   ASSERT_TRUE(Put("k", "v"));
   const auto before = store_->Get("k", {});
   fs::remove_all(folder_.path);
@@ -257,7 +257,7 @@ TEST_F(LmdbStoreTest, WipesFilesThatCannotBeTrusted) {
     ASSERT_TRUE(before->entry) << spoiling.name;
     store_.reset();
     spoiling.spoil(Data());
-    store_ = MustOpen(folder_.options(), clock_);
+    store_ = OpenLmdbStore(folder_.options(), clock_);
     EXPECT_FALSE(Has("k0")) << spoiling.name;
     EXPECT_NE(store_->Get("k0", {})->epoch, before->epoch) << spoiling.name;
     EXPECT_NE(Mint(7), token) << spoiling.name;
@@ -268,7 +268,7 @@ TEST_F(LmdbStoreTest, LeavesNothingOfRetiredFiles) {
   ASSERT_TRUE(Put("k", "v"));
   store_.reset();
   fs::resize_file(Data() + "/control", 0);
-  store_ = MustOpen(folder_.options(), clock_);
+  store_ = OpenLmdbStore(folder_.options(), clock_);
   ASSERT_TRUE(Put("k", "v"));
   int members = 0;
   for (const auto& member : fs::directory_iterator(fs::path(Data()).parent_path())) {
@@ -277,10 +277,18 @@ TEST_F(LmdbStoreTest, LeavesNothingOfRetiredFiles) {
   EXPECT_EQ(members, 0);
 }
 
-TEST_F(LmdbStoreTest, DirectoryThatCannotBeMadeIsTheCallersMistake) {
+TEST_F(LmdbStoreTest, FolderThatCannotBeUsedIsTheStoreBeingDown) {
   Options options = folder_.options();
-  options.directory = "/proc/nothing/here";
-  EXPECT_EQ(OpenLmdbStore(options, clock_).status().code(), Code::kInvalidArgument);
+  options.directory = folder_.path + "/late";
+  std::ofstream(options.directory) << "in the way";
+  EXPECT_EQ(CheckLmdbFolder(options.directory, options.prefix).code(), Code::kInvalidArgument);
+  const auto store = OpenLmdbStore(options, clock_);
+  EXPECT_EQ(store->Put("k", "v", kLong, PutCondition::kAlways).status().code(), Code::kUnavailable);
+  EXPECT_FALSE(store->Available());
+  fs::remove(options.directory);
+  EXPECT_TRUE(CheckLmdbFolder(options.directory, options.prefix).ok());
+  while (!store->Available()) std::this_thread::yield();
+  EXPECT_TRUE(store->Put("k", "v", kLong, PutCondition::kAlways).ok());
 }
 
 }  // namespace

@@ -34,14 +34,4 @@ struct TestFolder {
   std::string path;
 };
 
-inline std::unique_ptr<Store> MustOpen(const Options& options,
-                                       const Clock& clock = Clock::System()) {
-  auto store = OpenLmdbStore(options, clock);
-  if (!store.ok()) {
-    ADD_FAILURE() << store.status().message();
-    std::abort();
-  }
-  return std::move(store).value();
-}
-
 }  // namespace smartcache::lmdb
