@@ -5,7 +5,7 @@ SMARTCACHE_TEST_SETTINGS has its settings, as a dict. Commands and answers are l
 - `call NAME`: ask for a value in a thread, which says "computing" when it has to make it, then
   waits for `go`, and says "value NAME PID-OF-THE-MAKER"
 - `waits`: how many wait for another process' computation
-- `set KEY TEXT`, `get KEY`, `delete KEY`: explicit operations; "True", the text, how many there were
+- `set KEY TEXT`, `get KEY`, `delete KEY`: explicit ones; "True", the text, a count
 - `hears`: whether its memory may be trusted because it hears of changes
 """
 
