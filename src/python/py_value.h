@@ -23,8 +23,8 @@ class PyValue final : public Value {
                                        std::uint8_t codec);
   ~PyValue() override { DropLater(std::move(blueprint_)); }
 
-  // A private copy of an entry's value, new reference. Null without an exception: the payload cannot
-  // be decoded (any more).
+  // A private copy of an entry's value, new reference. Null without an exception: the payload
+  // cannot be decoded (any more).
   [[nodiscard]] static PyObject* Copy(const LocalEntry& entry) {
     if (entry.immutable != nullptr) return Py_NewRef(static_cast<PyObject*>(entry.immutable));
     return static_cast<const PyValue*>(entry.value.get())->Build();
