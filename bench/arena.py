@@ -77,14 +77,15 @@ class Arena:
             answers[contestant.name] = connection.recv()
         return answers
 
-    def race(self, *, rounds: int, operations: int) -> dict[str, float]:
+    def race(self, *, rounds: int, operations: int, warm_up: bool = True) -> dict[str, float]:
         """Median nanoseconds for one operation of each contestant, after one round that does not
-        count."""
+        count where `warm_up` is wanted."""
         seconds: dict[str, list[float]] = {c.name: [] for c in self.contestants}
-        for round_number in range(rounds + 1):
+        if warm_up:
+            self.once(operations)
+        for _ in range(rounds):
             for name, took in self.once(operations).items():
-                if round_number:
-                    seconds[name].append(took)
+                seconds[name].append(took)
         return {
             name: statistics.median(taken) / operations * 1e9 for name, taken in seconds.items()
         }
