@@ -124,6 +124,9 @@ def serving(port: int) -> Iterator[None]:
         str(WORKERS),
     ]
     command += ["--bind", f"127.0.0.1:{port}", "--log-level", "warning"]
+    # Whoever ends the demonstration, ends the site too: by default Python would not clean up.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     server = subprocess.Popen(command, cwd=HERE)
     try:
         deadline = time.monotonic() + START_SECONDS

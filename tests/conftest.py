@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from tests.servers import PostgresServer, RedisServer
+
+# How long an example takes is the machine's affair.
+hypothesis_settings.register_profile("djsmartcache", deadline=None)
+hypothesis_settings.load_profile("djsmartcache")
 
 
 @pytest.fixture(autouse=True)

@@ -223,6 +223,15 @@ def test_the_default_folder_is_a_warning_at_deploy(settings: Any, tmp_path: Path
     assert checks.check_deployment() == []
 
 
+def test_manage_py_check_runs_the_checks(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    settings.SMARTCACHE_DEFAULT_TLL = 5
+    settings.SMARTCACHE_DIR = None
+    monkeypatch.setattr(type(connections["default"]), "vendor", "oracle")
+    found = django_checks.run_checks(tags=["caches"], include_deployment_checks=True)
+    expected = {"smartcache.E001", "smartcache.W002", "smartcache.W003"}
+    assert expected <= {each.id for each in found}
+
+
 def test_a_database_that_was_not_tested_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checks.check_databases() == []
     monkeypatch.setattr(type(connections["default"]), "vendor", "oracle")

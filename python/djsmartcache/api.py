@@ -36,7 +36,7 @@ def cache_get(key: str, default: Any = None) -> Any:
         invalidated, the store is down, or the block is `smartcache_disabled`.
 
     Raises:
-        InvalidKey: `key` is not text, or is empty.
+        InvalidKey: `key` is not text, is empty, or begins with NUL.
 
     *Consistency*: contains every change of the key, and of what a computed value was made from,
     that was acknowledged before the call.
@@ -55,7 +55,7 @@ def cache_get_many(wanted: Iterable[str]) -> dict[str, Any]:
         Private copies by key. A key that is a miss is not in it.
 
     Raises:
-        InvalidKey: A key is not text, or is empty.
+        InvalidKey: A key is not text, is empty, or begins with NUL.
         TypeError: ``wanted`` is one text.
 
     *Consistency*: as `cache_get` for each key; the values need not be of one moment.
@@ -82,7 +82,7 @@ def cache_set(key: str, value: Any, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
         than SMARTCACHE_MAX_PAYLOAD_BYTES, or the block is `smartcache_disabled`.
 
     Raises:
-        InvalidKey: `key` or a tag is not text, or is empty.
+        InvalidKey: `key` or a tag is not text, is empty, or begins with NUL.
         TypeError: `ttl` is no number, or `tags` is one text.
         ValueError: `ttl` is negative.
         UnstorableValue: The value cannot be encoded; names the path to the part that is why.
@@ -132,7 +132,7 @@ def cache_invalidate(*names: str) -> int:
         How many were there; 0 as well where the store is down, which is told of it later.
 
     Raises:
-        InvalidKey: A key is not text, or is empty.
+        InvalidKey: A key is not text, is empty, or begins with NUL.
 
     *Consistency*: no read that begins after the call gives a value from before it, and a
     computation that is under way is not stored.
@@ -161,7 +161,7 @@ def cache_get_or_set(
         where the store is down, or the value cannot be shared, this caller computes.
 
     Raises:
-        InvalidKey: `key` or a tag is not text, or is empty.
+        InvalidKey: `key` or a tag is not text, is empty, or begins with NUL.
         TypeError: `ttl` is no number, or `tags` is one text.
         ValueError: `ttl` is negative.
         UnstorableValue: The value cannot be encoded.
@@ -218,7 +218,7 @@ def cache_ttl(key: str) -> float | None:
         Seconds, 0 or more. None: no expiry.
 
     Raises:
-        InvalidKey: `key` is not text, or is empty.
+        InvalidKey: `key` is not text, is empty, or begins with NUL.
         KeyError: There is no such key, or the store is down.
 
     *Consistency*: as `cache_get`: an entry that has been invalidated is not there.
@@ -239,7 +239,7 @@ def cache_lock(name: str, timeout: float | None = None, *, wait: float | None = 
     Args:
         name: Any text that is not empty. Locks have names of their own: a key of the same name is
             not locked.
-        timeout: Seconds, 0 or more, after which it is free again, whether or not its holder is
+        timeout: Seconds, more than 0, after which it is free again, whether or not its holder is
             still in the block. None: SMARTCACHE_LOCK_TIMEOUT. Choose it well above what the block
             takes.
         wait: Seconds, 0 or more, to wait for it. None: until it is free.
@@ -248,8 +248,9 @@ def cache_lock(name: str, timeout: float | None = None, *, wait: float | None = 
         A context manager, which may be entered many times.
 
     Raises:
-        InvalidKey: `name` is not text, or is empty.
-        ValueError: `timeout` or `wait` is negative, or no number.
+        InvalidKey: `name` is not text, is empty, or begins with NUL.
+        TypeError: `timeout` or `wait` is no number.
+        ValueError: `timeout` is not above 0, or `wait` is negative.
         LockNotAcquired: At entering: `wait` is over, or the store is down.
         LockLost: At leaving: the lock was not held any more, so another may have had it meanwhile.
             Not raised where the block raises something itself.
@@ -273,7 +274,7 @@ def invalidate_tags(*names: str) -> None:
         names: As given to `tags=` of `smart_cached`, `cache_set` and `cache_get_or_set`.
 
     Raises:
-        InvalidKey: A name is not text, or is empty.
+        InvalidKey: A name is not text, is empty, or begins with NUL.
 
     *Consistency*: a hit that begins after the call, or in a transaction after its COMMIT, is not of
     before. Rolled back, it drops nothing.

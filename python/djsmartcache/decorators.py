@@ -87,7 +87,9 @@ def smart_cached(function: Any = None, /, **options: Any) -> Any:
     Raises:
         KeyTemplateError: `key` is malformed or names no argument.
         TypeError: `function` cannot be cached (a generator, a class, a property), or an option is
-        unknown.
+        unknown or of a wrong type.
+        ValueError: `ttl` or `stale` is negative.
+        InvalidKey: A tag is not text, is empty, or begins with NUL.
 
     *Consistency*: a hit that begins after a write to what was read has been committed contains that
     write, see docs/consistency.md. Results are private copies.

@@ -82,7 +82,7 @@ def check_tags(tags: Any) -> tuple[str, ...]:
     """The names as a tuple.
 
     Raises:
-        InvalidKey: One is not text, or is empty.
+        InvalidKey: One is not text, is empty, or begins with NUL.
         TypeError: It is one text, or no collection.
     """
     if isinstance(tags, str):

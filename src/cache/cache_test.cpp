@@ -635,6 +635,18 @@ TEST_P(CacheTest, ForeignBytesAreAMissAndCounted) {
   EXPECT_EQ(Call(stranger, "k", {}, "y"), "y");
 }
 
+TEST_P(CacheTest, OversizedEntryIsAMissAndCounted) {
+  Process a = Spawn();
+  Options options;
+  options.max_payload_bytes = 10;
+  Process b = Spawn(options);
+  Call(a, "k", {}, "more than ten bytes");
+  Call(a, "small", {}, "ten bytes!");
+  EXPECT_EQ(b.cache->Get("k", 0).kind, AnswerKind::kBypass);
+  EXPECT_EQ(b.cache->stats().Get(Counter::kMissCorrupt), 1u);
+  EXPECT_EQ(b.cache->Get("small", 0).kind, AnswerKind::kStored);
+}
+
 TEST_P(CacheTest, ClearDropsEverythingEverywhere) {
   Process a = Spawn();
   Process b = Spawn();

@@ -152,6 +152,7 @@ CacheImpl::StoredPtr CacheImpl::Unwrap(std::string_view key, const FindOptions& 
   if (!decoded.ok()) return miss(Counter::kMissCorrupt);
   stored->entry = *decoded;
   const EntryHeader& header = stored->entry.header;
+  if (stored->entry.payload.size() > options_.max_payload_bytes) return miss(Counter::kMissCorrupt);
   if (options.identity != kAnyIdentity && header.identity != options.identity) {
     return miss(Counter::kMissIdentity);
   }
