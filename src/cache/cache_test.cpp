@@ -635,6 +635,22 @@ TEST_P(CacheTest, ForeignBytesAreAMissAndCounted) {
   EXPECT_EQ(Call(stranger, "k", {}, "y"), "y");
 }
 
+TEST_P(CacheTest, ValueThatIsTooLargeLeavesNoOlderOne) {
+  Options options;
+  options.max_payload_bytes = 10;
+  Process a = Spawn(options);
+  for (const auto condition : {PutCondition::kAlways, PutCondition::kIfPresent}) {
+    ASSERT_TRUE(a.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
+    const auto put = a.cache->Put("k", Of("more than ten bytes", {}), condition);
+    EXPECT_EQ(put.status().code(), Code::kTooLarge);
+    EXPECT_EQ(a.cache->Get("k", 0).kind, AnswerKind::kBypass);
+  }
+  ASSERT_TRUE(a.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
+  const auto put = a.cache->Put("k", Of("more than ten bytes", {}), PutCondition::kIfAbsent);
+  EXPECT_EQ(put.status().code(), Code::kTooLarge);
+  EXPECT_NE(a.cache->Get("k", 0).kind, AnswerKind::kBypass);
+}
+
 TEST_P(CacheTest, OversizedEntryIsAMissAndCounted) {
   Process a = Spawn();
   Options options;

@@ -77,6 +77,8 @@ Result<bool> CacheImpl::Put(std::string_view key, Computed computed, PutConditio
   if (closed_.load(std::memory_order_acquire)) return Unavailable("the cache is closed");
   if (computed.payload.size() > options_.max_payload_bytes) {
     stats_.Add(Counter::kFillTooLarge);
+    // What it was to replace is old now.
+    if (condition != PutCondition::kIfAbsent) (void)Delete(std::array{std::string(key)});
     return Status(Code::kTooLarge, "the value is larger than the limit");
   }
   EnsureStarted();
