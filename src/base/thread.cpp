@@ -41,4 +41,15 @@ std::thread StartThread(const char* name, std::function<void()> run) {
   }
 }
 
+void StoppableThread::Stop() {
+  std::thread ending;
+  {
+    const MutexLock lock(mutex);
+    stopping = true;
+    ending = std::move(thread);
+  }
+  changed.notify_all();
+  if (ending.joinable()) ending.join();
+}
+
 }  // namespace smartcache

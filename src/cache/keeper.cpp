@@ -1,20 +1,14 @@
 #include "cache/keeper.h"
 
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "base/mutex.h"
 #include "base/thread.h"
 
 namespace smartcache {
 
-struct Keeper::State {
-  Mutex mutex;
-  CondVar changed;
+struct Keeper::State : StoppableThread {
   std::list<Held> held GUARDED_BY(mutex);
-  bool stopping GUARDED_BY(mutex) = false;
-  std::thread thread GUARDED_BY(mutex);
 };
 
 Keeper::Keeper(Store& store, Duration lease)
@@ -56,16 +50,7 @@ void Keeper::Run(State& state) {
   }
 }
 
-void Keeper::Stop() {
-  std::thread thread;
-  {
-    const MutexLock lock(state_->mutex);
-    state_->stopping = true;
-    thread = std::move(state_->thread);
-  }
-  state_->changed.notify_all();
-  if (thread.joinable()) thread.join();
-}
+void Keeper::Stop() { state_->Stop(); }
 
 void Keeper::AfterFork() {
   (void)state_.release();

@@ -1,20 +1,14 @@
 #include "cache/replayer.h"
 
-#include <thread>
 #include <utility>
 
-#include "base/mutex.h"
 #include "base/thread.h"
 
 namespace smartcache {
 
-struct Replayer::State {
-  Mutex mutex;
-  CondVar changed;
+struct Replayer::State : StoppableThread {
   bool running GUARDED_BY(mutex) = false;
   bool woken GUARDED_BY(mutex) = false;  // something may have become pending since the last attempt
-  bool stopping GUARDED_BY(mutex) = false;
-  std::thread thread GUARDED_BY(mutex);
 };
 
 Replayer::Replayer(std::function<bool()> replay, Duration pause)
@@ -49,16 +43,7 @@ void Replayer::Run(State& state) {
   }
 }
 
-void Replayer::Stop() {
-  std::thread thread;
-  {
-    const MutexLock lock(state_->mutex);
-    state_->stopping = true;
-    thread = std::move(state_->thread);
-  }
-  state_->changed.notify_all();
-  if (thread.joinable()) thread.join();
-}
+void Replayer::Stop() { state_->Stop(); }
 
 void Replayer::AfterFork() {
   (void)state_.release();
