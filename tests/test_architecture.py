@@ -29,7 +29,7 @@ ROWS = (
     ("_core", "conf", "exceptions", "handles", "orm.switches"),
     (
         *("keys", "orm.dependencies", "orm.scopes", "orm.tables", "prefixes", "process"),
-        "serializers",
+        *("serializers", "waiting"),
     ),
     (
         *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "recording"),

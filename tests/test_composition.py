@@ -14,10 +14,10 @@ from djsmartcache import (
     cache_invalidate,
     cache_set,
     cache_ttl,
-    computing,
     invalidate_tags,
     smart_cached,
     smartcache_disabled,
+    waiting,
 )
 from tests.stores import store
 from tests.testapp.models import Product
@@ -106,13 +106,13 @@ async def test_an_outer_entry_depends_on_a_flight_that_is_not_shared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waits = asyncio.Event()
-    wait, value = computing._ended, 1
+    wait, value = waiting.ended, 1
 
-    async def watched(answer: Any) -> bool:
+    async def watched(answer: Any, limit: float | None) -> bool:
         waits.set()
-        return await wait(answer)
+        return await wait(answer, limit)
 
-    monkeypatch.setattr(computing, "_ended", watched)
+    monkeypatch.setattr(waiting, "ended", watched)
 
     @smart_cached(key="inner", ttl=None, tags=["t"], condition=lambda _: False)
     async def inner() -> int:

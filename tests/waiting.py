@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from djsmartcache import computing
+from djsmartcache import waiting
 
 LIMIT = 20  # seconds; only a failing test takes as long
 
@@ -40,11 +40,11 @@ class Waiters:
 @pytest.fixture
 def waiters(monkeypatch: pytest.MonkeyPatch) -> Waiters:
     made = Waiters()
-    wait = computing._ended
+    wait = waiting.ended
 
-    async def counted(answer: Any) -> bool:
+    async def counted(answer: Any, limit: float | None) -> bool:
         made.one_more()
-        return await wait(answer)
+        return await wait(answer, limit)
 
-    monkeypatch.setattr(computing, "_ended", counted)
+    monkeypatch.setattr(waiting, "ended", counted)
     return made

@@ -10,13 +10,16 @@
 // - kBypass: compute, and store nothing.
 //
 // Tokens of what a computation depends on are taken with Take BEFORE the data is read; writers call
-// Bump after COMMIT. No user code runs inside these calls, and none holds a lock across I/O.
+// Bump after COMMIT. No user code but `patience` runs inside these calls, and none holds a lock
+// across I/O or while it runs.
 //
 // A leader in this process is waited for until it ends, one in another for a lock timeout after its
 // last renewal. Who leads another key waits a lock timeout in any case; who asks on the thread that
-// leads does not wait, as that may be what the leader needs.
+// leads does not wait, as that may be what the leader needs. What else a leader may need of a
+// waiter, the caller knows: its `patience` is asked again and again.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -88,6 +91,10 @@ struct Answer {
   std::shared_ptr<Flight> flight;       // kWait
 };
 
+// Whether to wait on; false ends the wait: kBypass. Asked on the waiting thread, every kPatience.
+using Patience = std::function<bool()>;
+inline constexpr Duration kPatience = std::chrono::milliseconds(100);
+
 struct FindOptions {
   std::uint64_t identity =
       0;                    // fingerprint of instances among the arguments; another one is a miss
@@ -99,6 +106,7 @@ struct FindOptions {
   bool nested = false;    // the caller leads another key: bound the wait, so that circles dissolve
   bool stale = false;     // a value past its soft TTL is served while one caller refreshes
   bool distrust = false;  // what lies in the store could not be decoded: compute it anew
+  const Patience* patience = nullptr;  // none: without end; outlives the call, not the lead
 };
 
 struct Computed {

@@ -167,7 +167,13 @@ class Cache:
         wait: bool = True,
         nested: bool = False,
         stale: bool = False,
-    ) -> Answer: ...
+        patience: Callable[[], bool] | None = None,
+    ) -> Answer:
+        """The way of a read. Waits for others' computations, in which handlers of signals run.
+
+        ``patience`` is called in the waiting thread ten times a second: False ends the wait, with
+        an answer of kind BYPASS; what it or a handler raises is raised.
+        """
     def get(self, key: bytes, identity: int = 0) -> Any:
         """An explicit read: the value (a private copy) or MISS. One round trip if not in L1."""
     def get_answer(self, key: bytes, identity: int = 0) -> Answer:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import itertools
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, Final, cast
@@ -22,7 +20,7 @@ from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 
-from . import _core, conf, process
+from . import _core, conf, process, waiting
 from .orm import dependencies, switches, transaction
 
 logger = logging.getLogger("djsmartcache")
@@ -161,8 +159,8 @@ async def alook(job: Job, *, wait: bool = True) -> Found | _core.Answer | None:
             break
         if not wait or transaction.holds_locks():
             break
-        before = _unshared.now()
-        if not await _ended(answer) or _unshared.since(job.key, before):
+        before = waiting.unshared.now()
+        if not await waiting.ended(answer, _limit()) or waiting.unshared.since(job.key, before):
             break
     if found is None and dependencies.current() is None:
         _bypass(job)  # asks nothing of the store
@@ -294,7 +292,13 @@ def _ask(job: Job, owner: int, *, wait: bool) -> _core.Answer:
         wait=wait and free,
         nested=_bounded_wait(),
         stale=recipe.stale > 0,
+        patience=waiting.patient,
     )
+
+
+def _limit() -> float | None:
+    """Seconds to wait for another's flight; None: until it ends."""
+    return conf.current().lock_timeout if _bounded_wait() else None
 
 
 def _bounded_wait() -> bool:
@@ -460,7 +464,7 @@ class Leading:
             recipe.counters.stored += 1
         else:
             recipe.counters.not_stored += 1
-            _unshared.add((lead or self.lead).key)
+            waiting.unshared.add((lead or self.lead).key)
         return kept
 
     def replace(self, value: Any) -> None:
@@ -495,7 +499,7 @@ class Leading:
             return
         self._ended = True
         if not retry:
-            _unshared.add(self.job.key)
+            waiting.unshared.add(self.job.key)
         if self._threaded and _on_loop():
             process.executor().submit(self.lead.abandon, retry=retry)
         else:
@@ -542,56 +546,6 @@ def _on_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return False
-    return True
-
-
-# --- waiting in a task
-
-
-class _Unshared:
-    """Which flights of late ended without a value to share, for tasks that wait for them."""
-
-    # Threads add at once, and no lock is held for it, which a fork would inherit: each step is one
-    # that the interpreter does not divide.
-
-    _KEPT: Final = 1024
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-        self._last: OrderedDict[bytes, int] = OrderedDict()
-
-    def now(self) -> int:
-        """A number to ask `since` with."""
-        return next(self._numbers)
-
-    def add(self, key: bytes) -> None:
-        self._last.pop(key, None)
-        self._last[key] = next(self._numbers)
-        if len(self._last) > self._KEPT:
-            self._last.popitem(last=False)
-
-    def since(self, key: bytes, number: int) -> bool:
-        return self._last.get(key, 0) > number
-
-
-_unshared = _Unshared()
-
-
-async def _ended(answer: _core.Answer) -> bool:
-    """Wait for another's flight without holding a thread. False: nested, and it took too long."""
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-
-    def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(event.set)
-
-    answer.subscribe(wake)
-    limit = conf.current().lock_timeout if _bounded_wait() else None
-    try:
-        await asyncio.wait_for(event.wait(), limit)
-    except asyncio.TimeoutError:
         return False
     return True
 

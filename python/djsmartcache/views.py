@@ -49,7 +49,7 @@ class Kind:
 class _Refused:
     """For which keys the page turned out to be of one visitor, so that nobody waits for it."""
 
-    # As computing._Unshared: no lock, each step is one that the interpreter does not divide.
+    # As waiting.Unshared: no lock, each step is one that the interpreter does not divide.
 
     KEPT: Final = 1024
     SECONDS: Final = 60.0

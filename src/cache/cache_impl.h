@@ -133,6 +133,9 @@ class CacheImpl final : public Cache,
   // `state` may be null: no flight then.
   Answer Serve(StatePtr state, StoredPtr stored);
   Answer GiveUp(StatePtr state);
+  enum class Freed : std::uint8_t { kYes, kHeld, kImpatient };
+  // Waits a lock timeout at most for the lock of a key that another process computes.
+  Result<Freed> AwaitUnlock(std::string_view key, const Patience* patience);
 
   // --- fill.cpp
   void Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> value);

@@ -598,6 +598,31 @@ TEST_P(CacheTest, OneProcessComputesAndTheOthersWaitForItsLock) {
   EXPECT_EQ(computations, 0);
 }
 
+TEST_P(CacheTest, WhoLosesPatienceWithAnotherProcessLetsTheNextWait) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  ASSERT_EQ(leader.kind, AnswerKind::kLead);
+  std::atomic<bool> patient = true;
+  const Patience patience = [&] { return patient.load(); };
+  FindOptions options = As(2);
+  options.patience = &patience;
+  AnswerKind impatient{};
+  std::thread first([&] { impatient = b.cache->Find("k", options).kind; });
+  while (b.cache->stats().Get(Counter::kLockWait) == 0) std::this_thread::yield();
+  std::string got;
+  std::thread second([&] { got = Call(b, "k", {}, "twice"); });
+  while (b.cache->stats().Get(Counter::kFlightWait) == 0) std::this_thread::yield();
+  patient = false;
+  clock.Advance(kPatience);
+  first.join();
+  EXPECT_EQ(impatient, AnswerKind::kBypass);
+  a.cache->Fill(std::move(*leader.lead), Of("once", {}));
+  second.join();
+  EXPECT_EQ(got, "once");
+  EXPECT_EQ(computations, 0);
+}
+
 TEST_P(CacheTest, WithoutLocksProcessesComputeSideBySide) {
   Options options;
   options.use_lock = false;

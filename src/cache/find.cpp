@@ -1,4 +1,5 @@
 // The way of a read: L1, then the flight, then the store, then the lock, then the caller computes.
+#include <algorithm>
 #include <thread>
 #include <utility>
 
@@ -132,7 +133,7 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
     stats_.Add(Counter::kFlightWait);
     FlightEnd end{};
     const Duration limit = options.nested ? options_.lock_timeout : kNever;
-    if (!Flights::Wait(*joined.flight, options.owner, limit, end)) {
+    if (!Flights::Wait(*joined.flight, options.owner, limit, end, options.patience)) {
       stats_.Add(Counter::kLockTimeout);
       return bypass();
     }
@@ -219,12 +220,18 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
       return answer;
     }
     stats_.Add(Counter::kLockWait);
-    const auto freed = store_->AwaitUnlock(state->key, options_.lock_timeout);
+    const auto freed = AwaitUnlock(state->key, state->options.patience);
     if (!freed.ok()) {
       Failed(freed.status());
       return GiveUp(std::move(state));
     }
-    if (!*freed) {
+    if (*freed == Freed::kImpatient) {
+      stats_.Add(Counter::kLockTimeout);
+      stats_.Add(Counter::kBypass);
+      End(*state, FlightEnd::kFailed);  // whoever waits in this process may go on waiting
+      return {};
+    }
+    if (*freed == Freed::kHeld) {
       // Still held: its owner lives and renews it. A nested caller may be what that owner waits
       // for.
       stats_.Add(Counter::kLockTimeout);
@@ -245,6 +252,18 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
   answer.stored = std::move(stale_stored);
   answer.lead.emplace(std::move(state));
   return answer;
+}
+
+Result<CacheImpl::Freed> CacheImpl::AwaitUnlock(std::string_view key, const Patience* patience) {
+  for (Duration left = options_.lock_timeout;;) {
+    const Duration span = patience == nullptr ? left : std::min(left, kPatience);
+    const auto freed = store_->AwaitUnlock(key, span);
+    if (!freed.ok()) return freed.status();
+    if (*freed) return Freed::kYes;
+    left -= span;
+    if (left <= Duration::zero()) return Freed::kHeld;
+    if (patience != nullptr && !(*patience)()) return Freed::kImpatient;
+  }
 }
 
 Answer CacheImpl::Get(std::string_view key, std::uint64_t identity) {

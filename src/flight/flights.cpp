@@ -144,11 +144,18 @@ void Flights::Leave(FlightState& flight, std::uint64_t owner) {
   std::erase(flight.waiting_owners_, owner);
 }
 
-bool Flights::Wait(FlightState& flight, std::uint64_t owner, Duration timeout, FlightEnd& end) {
+bool Flights::Wait(FlightState& flight, std::uint64_t owner, Duration timeout, FlightEnd& end,
+                   const Patience* patience) {
   Registry& registry = *flight.registry_;
   const auto signal = std::make_shared<Signal>();
   std::function<void()> done = [signal] { signal->Set(); };
-  const bool ended = !flight.TrySubscribe(done) || signal->Await(timeout);
+  bool ended = !flight.TrySubscribe(done);
+  for (Duration left = timeout; !ended;) {
+    const Duration span = patience == nullptr ? left : std::min(left, kPatience);
+    ended = signal->Await(span);
+    if (left != kNever) left -= span;
+    if (left <= Duration::zero() || (!ended && patience != nullptr && !(*patience)())) break;
+  }
   if (!ended) {
     Leave(flight, owner);
     const MutexLock lock(registry.mutex);

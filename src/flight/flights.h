@@ -53,8 +53,9 @@ class Flights {
   // Ends a flight; wakes the waiters and runs the subscriptions, outside any lock. The first end
   // counts.
   void End(const std::shared_ptr<FlightState>& flight, FlightEnd end);
-  // Waits for the end; false after `timeout` (kNever: none).
-  static bool Wait(FlightState& flight, std::uint64_t owner, Duration timeout, FlightEnd& end);
+  // Waits for the end; false after `timeout` (kNever: none), or when `patience` is at its end.
+  static bool Wait(FlightState& flight, std::uint64_t owner, Duration timeout, FlightEnd& end,
+                   const Patience* patience = nullptr);
   // In a forked child: the leaders are in the parent; forgets them without waking anybody, and
   // leaks what another thread may have been changing. A flight from before ends quietly, and who
   // waits for it is told kFailed at once.

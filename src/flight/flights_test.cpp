@@ -76,6 +76,23 @@ TEST(Flights, AWaitEndsWithItsTimeout) {
   flights.End(leader.flight, FlightEnd::kShared);
 }
 
+TEST(Flights, AWaitEndsWithThePatienceOfTheWaiter) {
+  Flights flights;
+  const auto leader = flights.Join(kHash, "k", 1);
+  const auto waiter = flights.Join(kHash, "k", 2);
+  int asked = 0;
+  const Patience patience = [&] { return ++asked < 3; };
+  FlightEnd end{};
+  EXPECT_FALSE(Flights::Wait(*waiter.flight, 2, kNever, end, &patience));
+  EXPECT_EQ(asked, 3);
+  asked = 0;
+  EXPECT_FALSE(Flights::Wait(*waiter.flight, 2, kShort, end, &patience));
+  EXPECT_EQ(asked, 0);  // its time was over before
+  flights.End(leader.flight, FlightEnd::kShared);
+  EXPECT_TRUE(Flights::Wait(*waiter.flight, 2, kNever, end, &patience));
+  EXPECT_EQ(end, FlightEnd::kShared);
+}
+
 TEST(Flights, WakesEachSleeper) {
   constexpr int kSleepers = 8;
   Flights flights;

@@ -12,6 +12,7 @@
 #include "python/payload.h"
 #include "python/py_cache.h"
 #include "python/py_value.h"
+#include "python/waiting.h"
 
 namespace smartcache::binding {
 namespace {
@@ -141,11 +142,19 @@ void PyLead::Abandon(bool retry) {
 }
 
 std::unique_ptr<PyAnswer> PyAnswer::Find(const std::shared_ptr<Cache>& cache, std::string_view key,
-                                         FindOptions options) {
-  auto made = Of(cache, WithoutGil([&] { return cache->Find(key, options); }));
+                                         FindOptions options, PyObject* patience) {
+  Waiting waiting(patience);
+  const Patience asked = [&waiting] { return waiting.GoesOn(); };
+  options.patience = &asked;
+  const auto find = [&] {
+    Answer answer = WithoutGil([&] { return cache->Find(key, options); });
+    waiting.RaiseWhatEndedIt();
+    return Of(cache, std::move(answer));
+  };
+  auto made = find();
   if (!made->undecodable_) return made;
   options.distrust = true;
-  return Of(cache, WithoutGil([&] { return cache->Find(key, options); }));
+  return find();
 }
 
 std::unique_ptr<PyAnswer> PyAnswer::Of(const std::shared_ptr<Cache>& cache, Answer answer) {
@@ -225,7 +234,7 @@ bool PyAnswer::TakeStored(const std::shared_ptr<Cache>& cache, Answer& answer) {
 }
 
 PyObject* FindForCall(std::string_view key, const FindOptions& options, bool& hit) {
-  std::unique_ptr<PyAnswer> answer = PyAnswer::Find(CurrentCache(), key, options);
+  std::unique_ptr<PyAnswer> answer = PyAnswer::Find(CurrentCache(), key, options, nullptr);
   hit = answer->kind == kPublicHit;
   return hit ? answer->value.release().ptr() : nb::cast(std::move(answer)).release().ptr();
 }

@@ -47,9 +47,10 @@ class PyLead {
 class PyAnswer {
  public:
   // Cache.find: asks once more if what lies in the store cannot be decoded. Needs the GIL, and
-  // gives it away meanwhile.
+  // gives it away meanwhile. Waits end when a signal's handler raises, or `patience`, a callable or
+  // null, gives something false.
   static std::unique_ptr<PyAnswer> Find(const std::shared_ptr<Cache>& cache, std::string_view key,
-                                        FindOptions options);
+                                        FindOptions options, PyObject* patience);
   // Decodes what has to be decoded, and lets L1 have it; what cannot be decoded is a miss.
   static std::unique_ptr<PyAnswer> Of(const std::shared_ptr<Cache>& cache, Answer answer);
 
