@@ -76,8 +76,8 @@ def _connection_wanted() -> bool:
     for connection in connections.all(initialized_only=True):
         if connection.connection is None or not connection.settings_dict["OPTIONS"].get("pool"):
             continue
-        stats = getattr(getattr(connection, "pool", None), "get_stats", dict)()
-        if stats.get("requests_waiting", 0) > 0:
+        stats: Any = getattr(getattr(connection, "pool", None), "get_stats", dict)
+        if stats().get("requests_waiting", 0) > 0:
             return True
     return False
 
