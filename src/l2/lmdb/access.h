@@ -87,8 +87,17 @@ class Access {
 
   // Runs `body(txn)` in a write transaction and commits it; makes room and begins again until it
   // fits.
-  template <class Table, class Body>
-  static int Transact(Table& table, Instant now, Body&& body);
+  template <class Body>
+  static int Transact(EntryTable& entries, Body&& body) {
+    return Fit(entries, EntryTable::MakeRoom, body);
+  }
+  template <class Body>
+  static int Transact(TokenTable& tokens, Instant now, Body&& body) {
+    const auto make_room = [now](MDB_txn* txn, int round) {
+      return TokenTable::MakeRoom(txn, now, round);
+    };
+    return Fit(tokens, make_room, body);
+  }
 
  private:
   // What of it is this process' own.
@@ -131,6 +140,8 @@ class Access {
   static Status Kept(Process& process, Gate::Entry entry);
   [[nodiscard]] Duration Patience(Process& process) const;
   static Status Failed(int code);
+  template <class Table, class MakeRoom, class Body>
+  static int Fit(Table& table, MakeRoom&& make_room, Body&& body);
 
   const Location location_;
   PerProcess<Process> process_;
@@ -195,8 +206,8 @@ int Access::ReadWithin(Generation& generation, Body&& body) {
   return code;
 }
 
-template <class Table, class Body>
-int Access::Transact(Table& table, Instant now, Body&& body) {
+template <class Table, class MakeRoom, class Body>
+int Access::Fit(Table& table, MakeRoom&& make_room, Body&& body) {
   WriteTxn txn;
   for (int round = 0;; ++round) {
     int code = txn.Begin(table.environment());
@@ -208,7 +219,7 @@ int Access::Transact(Table& table, Instant now, Body&& body) {
     // Twice, as pages freed by a transaction are used again by the next but one.
     for (int i = 0; i < 2; ++i) {
       code = txn.Begin(table.environment());
-      if (code == 0) code = Table::MakeRoom(txn.get(), now, round);
+      if (code == 0) code = make_room(txn.get(), round);
       if (code == 0) code = txn.Commit();
       txn.Abort();
       if (code != 0 && TroubleOf(code) != Trouble::kFull) return code;

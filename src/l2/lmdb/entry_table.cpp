@@ -130,7 +130,7 @@ int EntryTable::EvictSome(MDB_txn* txn, Instant now, std::size_t& freed) {
   return mdb_del(txn, Environment::dbi(), &key, nullptr);
 }
 
-int EntryTable::MakeRoom(MDB_txn* txn, Instant /*now*/, int round) {
+int EntryTable::MakeRoom(MDB_txn* txn, int round) {
   if (round >= kLastRound) return Clear(txn);
   Cursor cursor;
   int code = OpenCursor(txn, cursor);

@@ -41,7 +41,7 @@ class EntryTable {
   [[nodiscard]] static int Clear(MDB_txn* txn);
   // After a write that found no room: drops entries without looking at their age, which frees whole
   // pages. Each further `round` more, the last all of them.
-  [[nodiscard]] static int MakeRoom(MDB_txn* txn, Instant now, int round);
+  [[nodiscard]] static int MakeRoom(MDB_txn* txn, int round);
   static constexpr int kLastRound = 5;
   static constexpr double kFull = 0.85;
 

@@ -286,7 +286,7 @@ Result<bool> LmdbStore::Fill(const FillRequest& request) {
       // Whoever drops the token after this look does it before the entry counts as anything:
       // explicit stores need the gate that is held here, and bumps leave an entry that carries the
       // token dead.
-      code = Access::Transact(generation.entries(), now, [&](MDB_txn* txn) {
+      code = Access::Transact(generation.entries(), [&](MDB_txn* txn) {
         return generation.entries().Store(txn, request.key, request.envelope,
                                           After(now, request.ttl), now);
       });
@@ -414,14 +414,14 @@ Result<PutReply> LmdbStore::Put(std::string_view key, std::string_view envelope,
       // and while the change is under way nobody trusts the counter.
       const Change change(*generation.control());
       if (!too_large) {
-        code = Access::Transact(entries, now, [&](MDB_txn* txn) {
+        code = Access::Transact(entries, [&](MDB_txn* txn) {
           return entries.Store(txn, key, envelope, After(now, ttl), now);
         });
         no_room = IsTooMuchForTheDisk(code, envelope);
       }
       if (too_large || no_room) {
         // The old one must not stand for what was to replace it.
-        code = Access::Transact(entries, now, [&](MDB_txn* txn) {
+        code = Access::Transact(entries, [&](MDB_txn* txn) {
           const int dropped = entries.Drop(txn, key);
           return dropped == MDB_NOTFOUND ? 0 : dropped;
         });
@@ -443,7 +443,7 @@ Result<std::size_t> LmdbStore::Delete(std::span<const std::string> keys) {
   const Status status = access_.Write(Gates::kBoth, [&](Generation& generation) {
     EntryTable& entries = generation.entries();
     const Change change(*generation.control());
-    const int code = Access::Transact(entries, now, [&](MDB_txn* txn) {
+    const int code = Access::Transact(entries, [&](MDB_txn* txn) {
       deleted = 0;
       for (const std::string& key : keys) {
         EntryTable::Found found;
@@ -472,7 +472,7 @@ Result<bool> LmdbStore::Touch(std::string_view key, Duration ttl) {
     touched = present.has_value();
     if (code != 0 || !touched) return code;
     const Change change(*generation.control());
-    code = Access::Transact(entries, now, [&](MDB_txn* txn) {
+    code = Access::Transact(entries, [&](MDB_txn* txn) {
       return entries.Store(txn, key, present->envelope, After(now, ttl), now);
     });
     return code != 0 ? code : DropKeyTokens(generation, now, std::array{key});
@@ -485,7 +485,7 @@ Status LmdbStore::Clear() {
   const Instant now = clock_.Now();
   return access_.Write(Gates::kBoth, [&](Generation& generation) {
     const Change change(*generation.control());
-    const int code = Access::Transact(generation.entries(), now, EntryTable::Clear);
+    const int code = Access::Transact(generation.entries(), EntryTable::Clear);
     return code != 0 ? code : Access::Transact(generation.tokens(), now, TokenTable::Clear);
   });
 }
