@@ -130,10 +130,9 @@ class Store {
   // Drops the tokens, compares the schemes, announces all of it. One round trip per bucket group.
   virtual Result<BumpReply> Bump(std::span<const Tag> tags,
                                  std::span<const SchemeKnowledge> schemes) = 0;
-  // kTooLarge: not stored, and what was there is dropped.
   // An explicit store by the user: replaces the entry, drops the token of the key's own tag,
   // announces it. The reply's epoch tells the caller whether the one in the envelope is the
-  // store's.
+  // store's. kTooLarge: not stored, and what was there is dropped.
   virtual Result<PutReply> Put(std::string_view key, std::string_view envelope, Duration ttl,
                                PutCondition condition) = 0;
   // Deletes entries and the tokens of their own tags, announces them. Returns how many entries

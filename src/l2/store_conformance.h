@@ -1,13 +1,12 @@
 // What every store promises, as one test suite over all of them. A store's x_test.cpp writes a
 // harness and
 //   INSTANTIATE_TYPED_TEST_SUITE_P(Memory, StoreConformance, MemoryHarness);
-// A harness is default-constructible, one for each test, and has
-//   static constexpr bool kEmbedded;                    // Store::ChangeCounter() counts
-//   std::unique_ptr<Store> Open(const Options&);        // each call: one more process on the same
-//   empty data bool Eventually(Duration span, const std::function<bool()>& condition);
-//     // Lets `span` pass, on a manual clock at once, else by waiting; true as soon as the
-//     condition holds,
-//     // false when it still does not a good while after.
+// A harness is default-constructible, one for each test, on data of its own that begin empty:
+//   static constexpr bool kEmbedded;  // Store::ChangeCounter() counts
+//   std::unique_ptr<Store> Open(const Options&);  // each call: one more process on the data
+//   bool Eventually(Duration span, const std::function<bool()>& condition);
+//   // Lets `span` pass, on a manual clock at once, else by waiting. True as soon as the condition
+//   // holds; false when it still does not a good while after.
 // A harness that cannot run here calls GTEST_SKIP() in its constructor and is not asked further.
 #pragma once
 

@@ -143,7 +143,7 @@ TEST_F(LmdbStoreTest, TakesLargeValuesIntoAMapFullOfSmallOnes) {
   }
 }
 
-TEST_F(LmdbStoreTest, ValueThatCannotFitIsTooLargeAndReplacesNothing) {
+TEST_F(LmdbStoreTest, ValueThatCannotFitLeavesNeitherALockNorAnOldValue) {
   const std::string huge(3u << 20, 'h');
   const auto begun = store_->Begin("k", 42, kLong);
   const auto filled = store_->Fill({"k", huge, kLong, begun->key_token.token, 42});
