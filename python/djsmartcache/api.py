@@ -9,7 +9,7 @@ form for tasks with an `a` before its name, which does not hold the loop.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, overload
 
 from asgiref.sync import sync_to_async
 
@@ -18,7 +18,6 @@ from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .locks import CacheLock
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 _counters = Counters()
 
@@ -59,7 +58,8 @@ def cache_get_many(wanted: Iterable[str]) -> dict[str, Any]:
         TypeError: ``wanted`` is one text.
 
     *Consistency*: as `cache_get` for each key; the values need not be of one moment.
-    *Cost*: one round trip for all; one for each inside of a cached function.
+    *Cost*: one round trip for all, one more for all if some have tags; one for each inside of a
+    cached function.
     """
     if isinstance(wanted, str):
         raise TypeError(f"cache_get_many({wanted!r}): a list of keys, such as [{wanted!r}].")
@@ -141,9 +141,15 @@ def cache_invalidate(*names: str) -> int:
     return explicit.drop([keys.encode(name) for name in names]) if names else 0
 
 
+@overload
 def cache_get_or_set(
-    key: str, compute: Callable[[], Any], ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
-) -> Any:
+    key: str, compute: Callable[[], T], ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
+) -> T: ...
+@overload
+def cache_get_or_set(key: str, compute: T, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()) -> T: ...
+
+
+def cache_get_or_set(key: str, compute: Any, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()) -> Any:
     """Read the value of a key, or compute and store it: one caller does, the others wait.
 
     What `compute` reads through the ORM is what the value depends on, as with `smart_cached`.
@@ -175,8 +181,22 @@ def cache_get_or_set(
     return computing.obtain(_job(key, made, ttl, tags))
 
 
+@overload
 async def acache_get_or_set(
-    key: str, compute: Callable[[], Any], ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
+    key: str, compute: Callable[[], Awaitable[T]], ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
+) -> T: ...
+@overload
+async def acache_get_or_set(
+    key: str, compute: Callable[[], T], ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
+) -> T: ...
+@overload
+async def acache_get_or_set(
+    key: str, compute: T, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
+) -> T: ...
+
+
+async def acache_get_or_set(
+    key: str, compute: Any, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()
 ) -> Any:
     """Do as `cache_get_or_set`, without blocking the event loop.
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from types import MethodType
-from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.db.models import Model, QuerySet
@@ -15,12 +15,13 @@ from django.views import View
 from . import _core, computing, explicit, keys, page_keys, prefixes, process, views
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .exceptions import KeyTemplateError, UnkeyableArgument
-from .handles import Cached
+from .handles import Cached, InClass, Later
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _MISSING: Final = object()
 
+_Method: TypeAlias = "classmethod[Any, P, R] | staticmethod[P, R]"
 Names = Iterable[str] | Callable[..., Iterable[str]]
 Vary = str | Callable[..., Any] | Iterable[str | Callable[..., Any]]
 
@@ -31,15 +32,23 @@ class _Decorator(Protocol):
     """What `smart_cached` with options gives."""
 
     @overload
-    def __call__(self, function: classmethod[Any, Any, Any] | staticmethod[Any, Any]) -> Any: ...
+    def __call__(self, function: _Method[P, Later[R]]) -> InClass[Cached[P, R, Later[R]]]: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, function: Callable[P, R]) -> Cached[P, R]: ...
+    def __call__(self, function: _Method[P, R]) -> InClass[Cached[P, R, R]]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[P, Later[R]]) -> Cached[P, R, Later[R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> Cached[P, R, R]: ...
 
 
 @overload
-def smart_cached(function: classmethod[Any, Any, Any] | staticmethod[Any, Any], /) -> Any: ...
+def smart_cached(function: _Method[P, Later[R]], /) -> InClass[Cached[P, R, Later[R]]]: ...  # type: ignore[overload-overlap]
 @overload
-def smart_cached(function: Callable[P, R], /) -> Cached[P, R]: ...
+def smart_cached(function: _Method[P, R], /) -> InClass[Cached[P, R, R]]: ...  # type: ignore[overload-overlap]
+@overload
+def smart_cached(function: Callable[P, Later[R]], /) -> Cached[P, R, Later[R]]: ...
+@overload
+def smart_cached(function: Callable[P, R], /) -> Cached[P, R, R]: ...
 @overload
 def smart_cached(
     *,
