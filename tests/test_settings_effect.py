@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,13 @@ from djsmartcache import (
     process,
     smart_cached,
 )
-from tests.children import Child
 from tests.servers import RedisServer
+from tests.starting import Start, start
 from tests.stores import store
 from tests.testapp.models import Product
 from tests.waiting import LIMIT, until
 
-__all__ = ["store"]
+__all__ = ["start", "store"]
 
 ON_REDIS = pytest.mark.parametrize("store", ["redis"], indirect=True)
 READS = ("get", "mget")  # commands of Redis by which a hit is found or proven
@@ -36,26 +34,6 @@ def ttl_of(key: str) -> float:
     found = cache_ttl(key)
     assert found is not None
     return found
-
-
-Start = Callable[..., Child]
-
-
-@pytest.fixture
-def start(store: str) -> Iterator[Start]:
-    """Start a process on the same store, with settings of its own."""
-    made: list[Child] = []
-
-    def start(**changes: Any) -> Child:
-        place = {"REDIS_URL" if "://" in store else "DIR": store}
-        values = {f"SMARTCACHE_{name}": value for name, value in {**place, **changes}.items()}
-        made.append(Child("tests.caller", {**os.environ, "SMARTCACHE_TEST_SETTINGS": repr(values)}))
-        assert made[-1].hear() == "ready"
-        return made[-1]
-
-    yield start
-    for child in made:
-        child.close()
 
 
 # --- SMARTCACHE_DEFAULT_TTL, SMARTCACHE_JITTER_PCT
