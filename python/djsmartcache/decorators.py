@@ -143,6 +143,10 @@ class _Options:
         explicit.check_ttl(ttl)
         if isinstance(stale, bool) or not isinstance(stale, int | float) or not stale >= 0:
             raise TypeError(f"stale={stale!r}: seconds, 0 or more.")
+        switches = (("lock", lock), ("cache_none", cache_none), ("cache_errors", cache_errors))
+        for name, value in switches:
+            if not isinstance(value, bool):
+                raise TypeError(f"{name}={value!r}: True or False.")
         if condition is not None and not callable(condition):
             raise TypeError(f"condition={condition!r}: a callable of the result, or None.")
         self.key = key
@@ -151,10 +155,10 @@ class _Options:
         """Of methods that method_decorator decorates anew at every request."""
         self.ttl = ttl
         self.stale = float(stale)
-        self.lock = bool(lock)
+        self.lock = lock
         self.condition = condition
-        self.cache_none = bool(cache_none)
-        self.cache_errors = bool(cache_errors)
+        self.cache_none = cache_none
+        self.cache_errors = cache_errors
         self.tags: tuple[str, ...] | Callable[..., Any] = (
             tags if callable(tags) else explicit.check_tags(tags)
         )
