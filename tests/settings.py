@@ -51,3 +51,4 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 SMARTCACHE_DIR = str(FOLDER / "store")
+SMARTCACHE_REDIS_TIMEOUT = 5  # a store that a busy machine keeps from answering is not down

@@ -44,7 +44,7 @@ def settings(directory: Path, **changes: Any) -> dict[str, Any]:
         "lock_timeout": 5.0,
         "channel": "test:updates",
         "start_listener": True,
-        "redis_timeout": 0.5,
+        "redis_timeout": 5.0,
         "jitter": 0.0,
         "embedded_max_bytes": 64 << 20,
         "dumps": dumps,
