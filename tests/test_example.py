@@ -51,9 +51,18 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             [sys.executable, "manage.py", *arguments], env=environment, cwd=EXAMPLE, check=True
         )
     (folder / "deaf.py").write_text(DEAF)
+    (folder / "crude.py").write_text(CRUDE)
     return environment
 
 
+CRUDE = """
+import djsmartcache
+from atlas.settings import *
+
+from djsmartcache.orm import transaction
+
+transaction.bump = lambda tags, tables: djsmartcache.invalidate_all()
+"""
 DEAF = """
 from atlas.settings import *
 
@@ -97,9 +106,51 @@ def test_the_demonstration_ends_by_itself(loaded: dict[str, str]) -> None:
     status, said = demonstrate(loaded)
     assert status == 0, said
     assert "seen at once by every worker" in said
+    assert "The edit had 4 pages made anew; 3 of Germany stayed in the cache." in said
 
 
 def test_the_demonstration_fails_where_an_edit_is_not_seen(loaded: dict[str, str]) -> None:
     status, said = demonstrate({**loaded, "DJANGO_SETTINGS_MODULE": "deaf"})
     assert status == 1, said
     assert "Not every worker showed the edit" in said
+
+
+def test_the_demonstration_fails_where_an_edit_drops_everything(loaded: dict[str, str]) -> None:
+    status, said = demonstrate({**loaded, "DJANGO_SETTINGS_MODULE": "crude"})
+    assert status == 1, said
+    assert "seen at once by every worker" in said
+    assert "did not drop what shows Paris and nothing else" in said
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("", "{data}/atlas.sqlite3"),
+        ("sqlite:////of/my%20own", "/of/my own"),
+        ("postgres://me:secret@host/places", "places"),
+        ("postgresql://host:5433/places", "places"),
+    ],
+)
+def test_the_database_is_that_of_the_url(tmp_path: Path, url: str, name: str) -> None:
+    assert databases(tmp_path, url).stdout.strip() == name.format(data=tmp_path)
+
+
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/places", "places.sqlite3", "/places"])
+def test_a_database_of_another_kind_is_refused(tmp_path: Path, url: str) -> None:
+    done = databases(tmp_path, url)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode != 0
+    assert "ImproperlyConfigured: ATLAS_DATABASE is a URL of " in last
+    assert "postgres://user:password@host:port/name or sqlite:////path/of/file" in last
+    assert "secret" not in last
+
+
+def databases(data: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """A process that reads the settings, and says the name of the database."""
+    return subprocess.run(
+        [sys.executable, "-c", "from atlas.settings import *; print(DATABASES['default']['NAME'])"],
+        env={**PLAIN, "ATLAS_DATA": str(data), "ATLAS_DATABASE": url},
+        cwd=EXAMPLE,
+        capture_output=True,
+        text=True,
+    )

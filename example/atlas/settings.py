@@ -1,13 +1,15 @@
 """Settings of the atlas.
 
-``ATLAS_DATABASE`` chooses the database: a ``postgres://user:password@host:port/name`` URL, else
-SQLite in ``ATLAS_DATA``. ``ATLAS_REDIS`` chooses the store of djsmartcache: a Redis URL, else the
-embedded store.
+``ATLAS_DATABASE`` chooses the database: a URL, ``postgres://user:password@host:port/name`` or
+``sqlite:////path/of/file``, else SQLite in ``ATLAS_DATA``. ``ATLAS_REDIS`` chooses the store of
+djsmartcache: a Redis URL, else the embedded store.
 """
 
 import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("ATLAS_DATA", BASE_DIR / "data"))
@@ -43,17 +45,22 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 
 def database(url: str | None) -> dict:
-    if not url:
+    parts = urlsplit(url or "sqlite:")
+    if parts.scheme == "sqlite":
         return {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": DATA_DIR / "atlas.sqlite3",
+            "NAME": unquote(parts.path[1:]) or DATA_DIR / "atlas.sqlite3",
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
             },
         }
-    parts = urlsplit(url)
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise ImproperlyConfigured(
+            f"ATLAS_DATABASE is a URL of {parts.scheme or 'no scheme'}: it takes "
+            "postgres://user:password@host:port/name or sqlite:////path/of/file."
+        )
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.path.lstrip("/"),

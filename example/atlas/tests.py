@@ -1,7 +1,7 @@
 """The pages, cached and fresh after an edit: `python manage.py test` beside this folder."""
 
 from django.http import HttpResponse
-from django.test import TransactionTestCase
+from django.test import TestCase
 from django.urls import reverse
 
 from atlas.models import City, Continent, Country, Label
@@ -28,7 +28,7 @@ OF_ALL = ["/city/3/", "/city/3/nearby/"]
 OF_OTHERS = ["/", "/country/DE/", "/api/countries/DE/", "/api/cities/3/"]
 
 
-class PagesTest(TransactionTestCase):  # not TestCase: inside its transaction nothing is cached
+class PagesTest(TestCase):
     def setUp(self) -> None:
         europe = Continent.objects.create(code="EU", name="Europe")
         for iso, name in (("FR", "France"), ("DE", "Germany")):
