@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import unittest
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.test import TestCase
 
 from tests.stores import store
 from tests.testapp.models import Product
@@ -15,6 +17,7 @@ from tests.testapp.models import Product
 __all__ = ["store"]
 
 ROOT = Path(__file__).parents[1]
+TEXT = {".cpp", ".h", ".lua", ".md", ".py", ".pyi"}
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
 
@@ -38,7 +41,26 @@ def run(document: Path) -> dict[str, Any]:
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_code_of_documents_runs(document: Path) -> None:
-    run(document)
+    names = run(document)
+    suite = unittest.TestSuite()
+    for made in names.values():
+        own = isinstance(made, type) and made.__module__ == names["__name__"]
+        if own and issubclass(made, TestCase):
+            suite.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(made))
+    result = suite.run(unittest.TestResult())
+    assert not result.errors + result.failures, result
+    assert result.testsRun == document.read_text().count("\n    def test_")
+
+
+def test_every_invariant_that_is_cited_is_defined() -> None:
+    rules = (ROOT / "docs" / "design" / "protocol.md").read_text()
+    defined = re.findall(r"^- \*\*(I\d+) ", rules, re.MULTILINE)
+    assert len(set(defined)) == len(defined)
+    folders = ("docs", "include", "python", "spec", "src", "tests")
+    files = [p for folder in folders for p in (ROOT / folder).rglob("*.*") if p.suffix in TEXT]
+    cited = {name for file in files for name in re.findall(r"\bI\d+\b", file.read_text())}
+    assert cited
+    assert cited <= set(defined)
 
 
 @pytest.mark.django_db(transaction=True)
