@@ -140,6 +140,17 @@ def test_every_row_names_what_is_there() -> None:
     assert {name for row in ROWS for name in row} <= modules
 
 
+def test_the_map_names_every_module() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    (section,) = re.findall(
+        r"^## The modules of the package$(.*?)^[^|\n]", text, re.MULTILINE | re.DOTALL
+    )
+    cells = re.findall(r"^\| (`.+?) \| ", section, re.MULTILINE)
+    names = [name for cell in cells for name in re.findall(r"`([\w/]+)`", cell)]
+    modules = {_module_name(path) for path in (ROOT / "python" / "djsmartcache").rglob("*.py")}
+    assert sorted(name.replace("/", ".") for name in names) == sorted(modules - {"", "orm"})
+
+
 @pytest.mark.parametrize(
     ("path", "line", "allowed"),
     [
