@@ -9,6 +9,9 @@ SMARTCACHE_TEST_SETTINGS has its settings, as a dict. Commands and answers are l
 - `waiting`: how many wait for another thread's or process' computation
 - `set KEY TEXT`, `get KEY`, `delete KEY`: explicit ones; "True", the text, a count
 - `hears`: whether its memory may be trusted because it hears of changes
+- `go-to NAME HOW`: exchange the database: "connect" to that, or only "close" the connection
+- `moving NAME`: compute the value of the key `moving`, and connect to another database meanwhile
+- `close`: close all connections to databases
 """
 
 from __future__ import annotations
@@ -21,13 +24,21 @@ from collections.abc import Callable
 
 import django
 from django.conf import settings
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 for _name, _value in ast.literal_eval(os.environ["SMARTCACHE_TEST_SETTINGS"]).items():
     setattr(settings, _name, _value)
 django.setup()
 
-from djsmartcache import cache_get, cache_invalidate, cache_set, process, smart_cached  # noqa: E402
+from djsmartcache import (  # noqa: E402
+    cache_get,
+    cache_get_or_set,
+    cache_invalidate,
+    cache_set,
+    process,
+    smart_cached,
+)
 
 go = threading.Event()
 
@@ -37,6 +48,22 @@ def work(name: str) -> int:
     say("computing")
     go.wait()
     return os.getpid()
+
+
+def go_to(name: str, how: str) -> None:
+    connection = connections["default"]
+    if how == "close":
+        connection.settings_dict["NAME"] = name
+        connection.close()
+    else:
+        connection.close()
+        connection.settings_dict["NAME"] = name
+        connection.connect()
+
+
+def moving(name: str) -> str:
+    go_to(name, "connect")
+    return "computed"
 
 
 # One entry of two functions: what the other process computes, this one does not wait for.
@@ -78,6 +105,14 @@ def main() -> None:
                 say(cache_invalidate(key))
             case ["hears"]:
                 say(process.cache().trusted())
+            case ["go-to", name, how]:
+                go_to(name, how)
+                say("there")
+            case ["moving", name]:
+                say(cache_get_or_set("moving", lambda name=name: moving(name)))
+            case ["close"]:
+                connections.close_all()
+                say("closed")
 
 
 if __name__ == "__main__":

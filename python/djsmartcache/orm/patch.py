@@ -31,6 +31,7 @@ from django.db.models.sql.compiler import (
     SQLUpdateCompiler,
 )
 
+from djsmartcache import prefixes
 from djsmartcache.orm import (
     catalog,
     dependencies,
@@ -258,6 +259,7 @@ def _closing(original: Original) -> Original:
             state_of(self).session_locks = 0
             transaction.ended(self)
             transaction.settle(self)
+            prefixes.notice_database(connection=self)
 
     return close
 

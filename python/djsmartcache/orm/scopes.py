@@ -25,29 +25,58 @@ Scheme = tuple[int, int, str]
 
 
 def database(connection: BaseDatabaseWrapper) -> str:
-    """Give the identity of a database: equal for all aliases and processes that share it."""
+    """Give the identity of a database: equal for all aliases and processes that share it.
+
+    *Cost*: connects once where the settings do not tell the name.
+    """
+    if connection.vendor in ("postgresql", "mysql") and not _told_name(connection):
+        return f"{connection.vendor}:{_server_name(connection)}"
+    return named(connection)
+
+
+def named(connection: BaseDatabaseWrapper) -> str:
+    """Give the identity of a database as far as the settings tell it; never connects."""
+    settings = connection.settings_dict
+    name = str(settings.get("NAME") or "")
+    if connection.vendor == "sqlite":
+        return (
+            f"sqlite:{os.getpid()}:{name}"
+            if in_memory(connection)
+            else f"sqlite:{_real_path(name)}"
+        )
+    told = _told_name(connection)
+    if not told and connection.vendor in ("postgresql", "mysql"):
+        options = settings.get("OPTIONS") or {}
+        file = options.get("service") or options.get("read_default_file")
+        return f"{connection.vendor}?{name or file or settings.get('USER') or ''}"
+    return f"{connection.vendor}:{told}"
+
+
+def in_memory(connection: BaseDatabaseWrapper) -> bool:
+    """Whether it is a database of SQLite that is in the memory of this process alone."""
     name = str(connection.settings_dict.get("NAME") or "")
-    if connection.vendor != "sqlite":
-        return f"{connection.vendor}:{_server_name(connection, name)}"
-    if name == ":memory:" or "mode=memory" in name:
-        return f"sqlite:{os.getpid()}:{name}"
-    return f"sqlite:{_real_path(name)}"
+    return connection.vendor == "sqlite" and (name == ":memory:" or "mode=memory" in name)
 
 
 _reported: dict[str, str] = {}
 """Names that connections reported, by their parameters."""
 
 
-def _server_name(connection: BaseDatabaseWrapper, name: str) -> str:
+def _told_name(connection: BaseDatabaseWrapper) -> str:
+    """Give the name that the settings tell; "" where a service file, an option file or the driver's
+    default has it, or it is a connection string."""
     settings = connection.settings_dict
     options = settings.get("OPTIONS") or {}
     # Drivers prefer these to NAME.
-    name = str(options.get("dbname") or options.get("database") or options.get("db") or name)
-    # A service file, an option file or the driver's default has it, or it is a connection string.
-    told = name and not (connection.vendor == "postgresql" and ("=" in name or "://" in name))
-    if told or connection.vendor not in ("postgresql", "mysql"):
-        return name
-    parameters = repr([settings.get(key) for key in ("HOST", "PORT", "USER", "NAME")] + [options])
+    told = options.get("dbname") or options.get("database") or options.get("db")
+    name = str(told or settings.get("NAME") or "")
+    hidden = connection.vendor == "postgresql" and ("=" in name or "://" in name)
+    return "" if hidden else name
+
+
+def _server_name(connection: BaseDatabaseWrapper) -> str:
+    settings = connection.settings_dict
+    parameters = repr([settings.get(key) for key in ("HOST", "PORT", "USER", "NAME", "OPTIONS")])
     if parameters not in _reported:
         connection.ensure_connection()
         _reported[parameters] = _report(connection)
