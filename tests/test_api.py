@@ -222,6 +222,26 @@ def taken(name: str) -> bool:
         return True
 
 
+NAMES = ["grüße", "日本", "\ud800", "a" * 300, "a\nb"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lock_may_have_any_name(name: str) -> None:
+    with sc.cache_lock(name):
+        assert other_thread(lambda: taken(name))
+        others = [each for each in (*NAMES, "gr\xc3\xbc\xc3\x9fe", "?") if each != name]
+        assert not any(other_thread(lambda each=each: taken(each)) for each in others)
+    with sc.cache_lock(name), pytest.raises(sc.LockNotAcquired) as raised:
+        other_thread(lambda: sc.cache_lock(name, wait=0).__enter__())
+    assert repr(name) in str(raised.value)
+
+
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+def test_a_lock_is_in_redis_under_its_name(redis_server: RedisServer) -> None:
+    with sc.cache_lock("grüße"), redis_server.client() as client:
+        assert [key for key in client.scan_iter() if key.endswith("grüße".encode())]
+
+
 def test_a_lock_is_waited_for() -> None:
     held = threading.Event()
     order = []
@@ -244,7 +264,7 @@ def test_leaving_a_lock_that_was_lost_raises() -> None:
     lock = sc.cache_lock("l")
     with pytest.raises(sc.LockLost), lock:  # noqa: PT012 - leaving the block matters
         sc.invalidate_all()
-        process.cache().user_unlock("l", 0)
+        process.cache().user_unlock(b"l", 0)
         lose(lock)
     with pytest.raises(ZeroDivisionError), lock:  # noqa: PT012 - leaving the block matters
         lose(lock)
@@ -256,7 +276,7 @@ def lose(lock: Any) -> None:
     from djsmartcache import locks
 
     (hold,) = locks._holds().values()
-    process.cache().user_unlock(lock._name, hold.owner)
+    process.cache().user_unlock(lock._key, hold.owner)
 
 
 async def test_tasks_exclude_each_other() -> None:
@@ -283,11 +303,11 @@ class Gate:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.core, name)
 
-    def try_user_lock(self, name: str, owner: int, lease: float) -> bool:
+    def try_user_lock(self, key: bytes, owner: int, lease: float) -> bool:
         self.asked.set()
         assert self.open.wait(WAIT)
         try:
-            return self.core.try_user_lock(name, owner, lease)
+            return self.core.try_user_lock(key, owner, lease)
         finally:
             self.answered.set()
 

@@ -280,7 +280,7 @@ def cache_lock(name: str, timeout: float | None = None, *, wait: float | None = 
     *Cost*: entering and leaving take one round trip each. While it is held by another it is asked
     for again after 2 to 100 milliseconds.
     """
-    return CacheLock(keys.encode(name), timeout, wait)
+    return CacheLock(name, timeout, wait)
 
 
 acache_lock = cache_lock

@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Final
 
-from . import _core, conf, process
+from . import _core, conf, keys, process
 from .exceptions import LockLost, LockNotAcquired
 
 _FIRST_PAUSE: Final = 0.002  # seconds, about a round trip
@@ -36,18 +36,18 @@ class _Hold:
 
 
 class _OfThread(threading.local):
-    """What a thread holds outside of tasks, by name; it goes with the thread."""
+    """What a thread holds outside of tasks, by key; it goes with the thread."""
 
     def __init__(self) -> None:
-        self.holds: dict[str, _Hold] = {}
+        self.holds: dict[bytes, _Hold] = {}
 
 
 _of_thread = _OfThread()
-_of_tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], dict[str, _Hold]]
+_of_tasks: weakref.WeakKeyDictionary[asyncio.Task[Any], dict[bytes, _Hold]]
 _of_tasks = weakref.WeakKeyDictionary()
 
 
-def _holds() -> dict[str, _Hold]:
+def _holds() -> dict[bytes, _Hold]:
     """What the running task, or else the thread, holds."""
     try:
         task = asyncio.current_task()
@@ -59,14 +59,15 @@ def _holds() -> dict[str, _Hold]:
 class CacheLock:
     """See `api.cache_lock`. One object may be entered by many threads and tasks."""
 
-    def __init__(self, name: bytes, timeout: float | None, wait: float | None) -> None:
+    def __init__(self, name: str, timeout: float | None, wait: float | None) -> None:
         for what, seconds, least in (("timeout", timeout, "above 0"), ("wait", wait, "0 or more")):
             number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
             if seconds is not None and not number:
                 raise TypeError(f"{what}={seconds!r}: seconds {least}, or None.")
             if seconds is not None and not (seconds > 0 or (what == "wait" and seconds == 0)):
                 raise ValueError(f"{what}={seconds!r}: seconds {least}, or None.")
-        self._name = name.decode("latin-1")  # the core takes text, and any bytes are
+        self._name = name
+        self._key = keys.encode(name)
         self._lease = conf.current().lock_timeout if timeout is None else timeout
         self._wait = wait
 
@@ -77,7 +78,7 @@ class CacheLock:
                 if self._try(hold):
                     break
                 time.sleep(pause)
-            _holds()[self._name] = hold
+            _holds()[self._key] = hold
         return self
 
     def __exit__(
@@ -97,7 +98,7 @@ class CacheLock:
                 if await self._atry(hold):
                     break
                 await asyncio.sleep(pause)
-            _holds()[self._name] = hold
+            _holds()[self._key] = hold
         return self
 
     async def __aexit__(
@@ -115,7 +116,7 @@ class CacheLock:
             self._lost()
 
     def _mine(self) -> _Hold | None:
-        hold = _holds().get(self._name)
+        hold = _holds().get(self._key)
         # What was held when the process forked is the parent's.
         return hold if hold is not None and hold.forks == process.forks else None
 
@@ -140,7 +141,7 @@ class CacheLock:
 
     def _try(self, hold: _Hold) -> bool:
         try:
-            return process.cache().try_user_lock(self._name, hold.owner, self._lease)
+            return process.cache().try_user_lock(self._key, hold.owner, self._lease)
         except _core.StoreUnavailable as error:
             raise LockNotAcquired(f"{self._name!r}: the store cannot be asked.") from error
 
@@ -169,12 +170,12 @@ class CacheLock:
         hold.depth -= 1
         if hold.depth:
             return None
-        del _holds()[self._name]
+        del _holds()[self._key]
         return hold
 
     def _release(self, hold: _Hold) -> bool:
         try:
-            return process.cache().user_unlock(self._name, hold.owner)
+            return process.cache().user_unlock(self._key, hold.owner)
         except _core.StoreUnavailable:
             return False
 

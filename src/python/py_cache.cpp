@@ -187,11 +187,13 @@ class PyCache {
     if (!status.ok()) Raise(status);
   }
 
-  bool TryUserLock(const std::string& name, std::uint64_t owner, double lease) const {
-    return ValueOf(WithoutGil([&] { return cache_->TryUserLock(name, owner, SecondsOf(lease)); }));
+  bool TryUserLock(nb::handle key, std::uint64_t owner, double lease) const {
+    const std::string text = TextOfKey(key);
+    return ValueOf(WithoutGil([&] { return cache_->TryUserLock(text, owner, SecondsOf(lease)); }));
   }
-  bool UserUnlock(const std::string& name, std::uint64_t owner) const {
-    return ValueOf(WithoutGil([&] { return cache_->UserUnlock(name, owner); }));
+  bool UserUnlock(nb::handle key, std::uint64_t owner) const {
+    const std::string text = TextOfKey(key);
+    return ValueOf(WithoutGil([&] { return cache_->UserUnlock(text, owner); }));
   }
 
   nb::dict Statistics() const {
@@ -299,9 +301,9 @@ void AddCache(nb::module_& module) {
       .def("delete", &PyCache::Delete, nb::arg("keys"))
       .def("touch", &PyCache::Touch, nb::arg("key"), nb::arg("ttl").none())
       .def("clear", &PyCache::Clear)
-      .def("try_user_lock", &PyCache::TryUserLock, nb::arg("name"), nb::arg("owner"),
+      .def("try_user_lock", &PyCache::TryUserLock, nb::arg("key"), nb::arg("owner"),
            nb::arg("lease"))
-      .def("user_unlock", &PyCache::UserUnlock, nb::arg("name"), nb::arg("owner"))
+      .def("user_unlock", &PyCache::UserUnlock, nb::arg("key"), nb::arg("owner"))
       .def("stats", &PyCache::Statistics)
       .def("describe", &PyCache::Describe)
       .def("trusted", &PyCache::Trusted)

@@ -160,11 +160,11 @@ def test_get_answer_tells_where_it_came_from(cache: _core.Cache) -> None:
 
 
 def test_user_locks(cache: _core.Cache) -> None:
-    assert cache.try_user_lock("l", 1, 30.0)
-    assert not cache.try_user_lock("l", 2, 30.0)
-    assert not cache.user_unlock("l", 2)
-    assert cache.user_unlock("l", 1)
-    assert cache.try_user_lock("l", 2, 30.0)
+    assert cache.try_user_lock(b"l", 1, 30.0)
+    assert not cache.try_user_lock(b"l", 2, 30.0)
+    assert not cache.user_unlock(b"l", 2)
+    assert cache.user_unlock(b"l", 1)
+    assert cache.try_user_lock(b"l", 2, 30.0)
 
 
 def test_statistics_description_and_state(cache: _core.Cache) -> None:
@@ -548,7 +548,7 @@ def test_redis_that_is_down_never_raises_on_reads(configure: Callable[..., _core
     assert cache.bump([TAG]) is None
     assert not cache.put(b"k", 1, ttl=None)
     with pytest.raises(_core.StoreUnavailable):
-        cache.try_user_lock("l", 1, 1.0)
+        cache.try_user_lock(b"l", 1, 1.0)
 
 
 def test_redis_stores_and_finds(configure: Callable[..., _core.Cache], redis_url: str) -> None:
