@@ -137,6 +137,11 @@ def test_invalidation_by_tag_object_model_and_table() -> None:
     assert gone(sc.invalidate_all) == {*products, "categories", "tagged"}
     with pytest.raises(TypeError):
         sc.invalidate_obj(Product)
+    for no_row in (Product(name="new"), Product.objects.create(name="gone")):
+        if no_row.pk:
+            no_row.delete()
+        with pytest.raises(ValueError, match=r"testapp\.Product without a primary key"):
+            sc.invalidate_obj(no_row)
     with pytest.raises(TypeError):
         sc.invalidate_model(lamp)
 

@@ -315,6 +315,7 @@ def invalidate_obj(obj: Any) -> None:
 
     Raises:
         TypeError: `obj` is no model instance.
+        ValueError: `obj` has no primary key: it has not been saved, or has been deleted.
 
     *Consistency*: a hit that begins after the call, or in a transaction after its COMMIT, is not of
     before. Rolled back, it drops nothing.

@@ -342,7 +342,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def _instance(name: str, value: models.Model, function: str) -> bytes:
-    if not _saved(value):
+    if not is_saved(value):
         raise UnkeyableArgument(
             f"{function or 'the function'}: argument {name!r} is a {value._meta.label} that has "
             "not been saved: it has no primary key to be known by."
@@ -365,7 +365,8 @@ def _database(value: models.Model) -> str:
     return "" if found == scopes.database(connections[DEFAULT_DB_ALIAS]) else found
 
 
-def _saved(value: models.Model) -> bool:
+def is_saved(value: models.Model) -> bool:
+    """Whether an instance has a primary key to be known by."""
     key = value.pk
     return not (None in key if isinstance(key, tuple) else key is None)
 
@@ -381,7 +382,7 @@ def render(value: Any) -> bytes:
     if isinstance(value, LazyObject):
         return render(_unwrapped(value))
     if isinstance(value, models.Model):
-        if not _saved(value):
+        if not is_saved(value):
             raise _Unkeyable(value)
         # Inside another value: what it was loaded with is part of the text.
         return _instance_text(value) + b"@%016x" % fingerprint(value)
