@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import itertools
 import sys
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import iscoroutinefunction
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import RequestFactory
 from django.views import View
 
@@ -41,12 +42,15 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 WAIT = 10  # seconds; only a failing test takes as long
 
 
+_numbers = itertools.count()
+
+
 class Counted:
     """A function that counts its calls: `made = Counted(lambda a: a)`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
-        self.__qualname__ = f"counted_{id(self)}"
+        self.__qualname__ = f"counted_{next(_numbers)}"
         self.function = function
         self.calls = 0
 
@@ -199,7 +203,7 @@ def test_a_view_is_no_argument_of_a_function_and_a_request_may_be() -> None:
 
 def lambda_named(function: Any) -> Any:
     """Give a lambda the name that an automatic key needs."""
-    function.__qualname__ = "named"
+    function.__qualname__ = f"named_{next(_numbers)}"
     return function
 
 
@@ -735,6 +739,45 @@ def test_each_tenant_has_entries_and_tags_of_its_own(settings: Any) -> None:
     settings.SMARTCACHE_NAMESPACE = "c"
     tenant = "c"
     assert f() == "c"
+
+
+def test_a_write_in_one_namespace_reaches_the_entries_of_all(settings: Any) -> None:
+    lamp = Product.objects.create(name="lamp")
+    tenant = "a"
+    settings.SMARTCACHE_NAMESPACE = lambda: tenant
+    by_pk = smart_cached(key="shared")(lambda: Product.objects.get(pk=lamp.pk).name)
+    whole = smart_cached(key="shared-table")(lambda: [p.name for p in Product.objects.all()])
+    for name, writer in (("torch", "b"), ("lantern", "")):
+        for tenant in ("a", "b"):  # noqa: B007 - the namespace
+            by_pk(), whole()
+        tenant = writer
+        Product.objects.filter(pk=lamp.pk).update(name=name)
+        for tenant in ("a", "b"):  # noqa: B007 - the namespace
+            assert (by_pk(), whole()) == (name, [name])
+
+
+def test_a_namespace_that_cannot_be_told_fails_no_write(settings: Any) -> None:
+    lamp = Product.objects.create(name="lamp")
+    f = smart_cached(key="of-some-tenant")(lambda: [p.name for p in Product.objects.all()])
+    settings.SMARTCACHE_NAMESPACE = lambda: "a"
+    assert f() == ["lamp"]
+
+    def unknown() -> str:
+        raise LookupError("no tenant")
+
+    settings.SMARTCACHE_NAMESPACE = unknown
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE testapp_product SET name = 'torch'")
+    lamp.refresh_from_db()
+    lamp.save()
+    Product.objects.bulk_create([Product(name="desk"), Product(name="chair")])
+    Product.objects.filter(name="desk").delete()
+    with transaction.atomic():
+        Product.objects.filter(name="chair").update(name="stool")
+    with pytest.raises(LookupError):
+        invalidate_tags("t")
+    settings.SMARTCACHE_NAMESPACE = lambda: "a"
+    assert f() == ["torch", "stool"]
 
 
 def test_a_value_set_for_an_instance_is_found_for_it() -> None:

@@ -146,5 +146,9 @@ def _table_tags(scope: str) -> TableTags:
 
 
 def table_tags(connection: BaseDatabaseWrapper, table: str) -> TableTags:
-    """Give the tags of ``table``, which may be quoted, qualified or of any case."""
-    return _table_tags(f"{namespace()}\0{database(connection)}\0{plain(table)}")
+    """Give the tags of ``table``, which may be quoted, qualified or of any case.
+
+    They are those of all namespaces: whether a table is shared between tenants nothing tells, and
+    whoever writes to a shared one, perhaps outside of any tenant, must reach the entries of all.
+    """
+    return _table_tags(f"{database(connection)}\0{plain(table)}")
