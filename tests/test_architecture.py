@@ -28,8 +28,8 @@ INCLUDES: dict[str, set[str]] = {
 ROWS = (
     ("_core", "conf", "exceptions", "handles", "orm.switches"),
     (
-        *("keys", "orm.dependencies", "orm.scopes", "orm.tables", "prefixes", "process"),
-        *("serializers", "waiting"),
+        *("keys", "namesakes", "orm.dependencies", "orm.scopes", "orm.tables", "prefixes"),
+        *("process", "serializers", "waiting"),
     ),
     (
         *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "recording"),

@@ -12,7 +12,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.db.models import Model, QuerySet
 from django.views import View
 
-from . import _core, computing, explicit, keys, page_keys, prefixes, process, views
+from . import _core, computing, explicit, keys, namesakes, page_keys, prefixes, process, views
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .exceptions import KeyTemplateError, UnkeyableArgument
 from .handles import Cached, InClass, Later
@@ -265,6 +265,7 @@ class _Cached:
             getattr(function, "__call__", None)  # noqa: B004 - an object with an async __call__
         )
         self.by_callable = callable(options.key)
+        self.method = namesakes.of_view(function)
         self.plan = self._plan()
         self.kind = options.kinds.setdefault(self.name, views.Kind())
         self.parameters = [p.name for p in keys.parameters(function)]
@@ -275,13 +276,13 @@ class _Cached:
     def _plan(self) -> _core.KeyPlan:
         """The compiled key; where a callable makes it, of the arguments' instances alone."""
         template = "instances" if callable(self.options.key) else self.options.key
-        inner = keys.innermost(self.function)
-        if not isinstance(getattr(inner, "__self__", None), View):
+        if self.method is None:
             return keys.plan(self.function, template)
         # A view's instance is no part of its plan.
-        if inner.__func__ not in self.options.plans:
-            self.options.plans[inner.__func__] = keys.plan(self.function, template)
-        return self.options.plans[inner.__func__]
+        of = self.method.__func__
+        if of not in self.options.plans:
+            self.options.plans[of] = keys.plan(self.function, template)
+        return self.options.plans[of]
 
     def _make_callable(self) -> Any:
         slow = self._aslow if self.is_async else self._slow
@@ -384,9 +385,10 @@ class _Cached:
             self.options.things_of(args, kwargs),
         )
         first = args[0] if args and isinstance(args[0], View) else None
+        bound = keys.innermost(self.function) if self.method is None else self.method
         return views.CachedView(
             request,
-            getattr(keys.innermost(self.function), "__self__", first),
+            getattr(bound, "__self__", first),
             args,
             kwargs,
             job,

@@ -20,7 +20,6 @@ import pathlib
 import pickle
 import re
 import string
-import sys
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,8 +32,9 @@ from django.http import HttpRequest, QueryDict
 from django.utils.functional import LazyObject, Promise, empty
 from django.views import View
 
-from . import _core, prefixes
+from . import _core, namesakes, prefixes
 from .exceptions import InvalidKey, KeyTemplateError, UnkeyableArgument
+from .namesakes import full_name, reachable
 from .orm import scopes
 
 REQUEST: Final = b"request<>"
@@ -64,11 +64,13 @@ def plan(function: Callable[..., Any], template: str | None) -> _core.KeyPlan:
 
     Raises:
         KeyTemplateError: The template is malformed or names no argument.
-        TypeError: `function` has no name of its own to make keys of, and no template is given.
+        TypeError: `function` has no name of its own to make keys of, or another has it, and no
+        template is given.
     """
     literal = name_of(function)
     if template is None:
         literal += own_part(function, literal)
+        _claim(literal, function)
     known_parameters = parameters(function)
     of = functools.partial(_names_of, known_parameters)
     positional = of(inspect.Parameter.POSITIONAL_ONLY)
@@ -102,9 +104,9 @@ def name_of(function: Callable[..., Any]) -> str:
     named = innermost(function)
     view = _view_class(named)
     if view is not None:
-        named = view
-    elif not hasattr(named, "__qualname__"):
-        named = type(named)
+        return full_name(view)
+    if not hasattr(named, "__qualname__"):
+        return full_name(type(named))
     return f"{named.__module__}.{named.__qualname__}"
 
 
@@ -122,7 +124,8 @@ def _view_class(function: Any) -> type | None:
 
 
 def own_part(function: Callable[..., Any], name: str) -> str:
-    """What tells a function from others of its name: arguments of a partial, what it is bound to.
+    """What tells a function from others of its name: arguments of a partial, what it is bound to,
+    what `as_view()` was given, and the code itself where it is in no file.
 
     Raises:
         TypeError: It has what no key can show, such as the variables of a closure.
@@ -151,7 +154,43 @@ def own_part(function: Callable[..., Any], name: str) -> str:
             "or give smart_cached a key=."
         )
     text = b"".join(identify("self", each, function=name)[0] for each in arguments)
-    return text.decode("utf-8", "surrogatepass")
+    made = _of_as_view(inner) + text
+    return made.decode("utf-8", "surrogatepass") + namesakes.code_text(function)
+
+
+def _of_as_view(function: Any) -> bytes:
+    """What a view's class was given besides the request. What no key can show is told by the path
+    alone, which is in the key of every page."""
+    if _view_class(function) is None:
+        return b""
+    given = getattr(function, "view_initkwargs", None) or getattr(function, "initkwargs", None)
+    parts = {**(given or {}), "actions": getattr(function, "actions", None)}
+    shown = [
+        render(name) + b"=" + _shown(value) for name, value in parts.items() if value is not None
+    ]
+    return _typed("as_view", *sorted(shown)) if shown else b""
+
+
+def _shown(value: Any) -> bytes:
+    try:
+        return render(value)
+    except (_Unkeyable, RecursionError):
+        return b"?"
+
+
+def _claim(literal: str, function: Any) -> None:
+    inner = innermost(function)
+    of = _view_class(inner)
+    if of is not None:
+        own = namesakes.is_own_class(of)
+    else:
+        own = namesakes.is_own(literal, inner.__module__, function)
+    if not own:
+        what = "functions" if of is None else "classes"
+        raise TypeError(
+            f"two {what} are called {literal}, so that their results would be mixed up: give one a "
+            "key=, or another name."
+        )
 
 
 def _closure(function: Any) -> list[str]:
@@ -162,17 +201,14 @@ def _closure(function: Any) -> list[str]:
     return [name for name in code.co_freevars if name not in (function.__name__, "__class__")]
 
 
-def full_name(cls: type) -> str:
-    """Module and qualified name of a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
 def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     """The parameters that a call of `function` fills."""
-    if isinstance(function, functools.partial):
-        # method_decorator hands over a partial that claims to be the unbound method: look at what
-        # is called.
-        function = functools.partial(function.func, *function.args, **function.keywords)
+    for layer in namesakes.layers(function):
+        if isinstance(layer, functools.partial):
+            # method_decorator hands over a partial that claims to be the unbound method: look at
+            # what is called.
+            function = functools.partial(layer.func, *layer.args, **layer.keywords)
+            break
     try:
         return list(inspect.signature(function).parameters.values())
     except ValueError:  # a builtin that does not tell
@@ -389,9 +425,9 @@ def render(value: Any) -> bytes:
     if isinstance(value, Promise):
         return render(str(value))
     if isinstance(value, enum.Enum):
-        return _typed("enum", _core.encode_text(full_name(cls)), _enum_name(value))
+        return _typed("enum", _class_text(cls), _enum_name(value))
     if isinstance(value, type):
-        if not _reachable(value):
+        if not reachable(value):
             raise _Unkeyable(value)
         return _typed("class", _core.encode_text(full_name(value)))
     for base, parts in _LEAVES:
@@ -401,30 +437,44 @@ def render(value: Any) -> bytes:
         if not cls.__dataclass_params__.frozen:
             raise _Unkeyable(value)
         fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
-        return _typed("dataclass", _core.encode_text(full_name(cls)), _items(fields))
+        return _typed("dataclass", _class_text(cls), _items(fields))
+    named = _named_fields(cls)
+    if named is not None:
+        # One name for the rows of all queries: its fields tell what a value means.
+        of = _core.encode_text(full_name(cls))
+        return _typed("named", of, render(named), render(tuple(tuple.__iter__(value))))
     for base, plain in _SUBCLASSED:
         if isinstance(value, base):
             if getattr(value, "__dict__", None) and cls is not QueryDict:
                 break  # it holds more than its base shows
-            return _typed("of", _core.encode_text(full_name(cls)), render(plain(value)))
+            return _typed("of", _class_text(cls), render(plain(value)))
     raise _Unkeyable(value)
 
 
-def _reachable(cls: type) -> bool:
-    """Whether a class is what its name says: those that a function makes share one."""
-    found: Any = sys.modules.get(cls.__module__)
-    for name in cls.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is cls
+def _class_text(cls: type) -> bytes:
+    """The name of a class beside what an instance holds."""
+    if not namesakes.is_own_class(cls):
+        raise _Unkeyable(cls)
+    return _core.encode_text(full_name(cls))
 
 
 def _typed(kind: str, *parts: bytes) -> bytes:
     return kind.encode() + b"<" + b",".join(parts) + b">"
 
 
+def _named_fields(cls: type) -> tuple[str, ...] | None:
+    """The fields of a named tuple."""
+    fields = getattr(cls, "_fields", None)
+    if cls.__bases__ != (tuple,) or not isinstance(fields, tuple):
+        return None
+    if not namesakes.is_own(f"{full_name(cls)}{fields!r}", cls.__module__, cls):
+        raise _Unkeyable(cls)
+    return fields
+
+
 def _of(cls: type, base: type, parts: tuple[Any, ...]) -> bytes:
     # The class beside a well-known base: a subclass may behave differently.
-    name = [] if cls is base else [_core.encode_text(full_name(cls))]
+    name = [] if cls is base else [_class_text(cls)]
     return _typed(base.__name__, *name, *(render(part) for part in parts))
 
 
