@@ -15,6 +15,7 @@ import zoneinfo
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.db import connections
 from django.http import QueryDict
 from django.utils.functional import SimpleLazyObject
@@ -206,6 +207,32 @@ def test_these_differ(one: Any, other: Any) -> None:
 def test_lazy_values_are_what_they_stand_for() -> None:
     assert TWO.key((SimpleLazyObject(lambda: Product(pk=1)),), {}) == TWO.key((Product(pk=1),), {})
     assert TWO.key((gettext_lazy("x"),), {}) == TWO.key(("x",), {})
+
+
+def test_the_user_of_a_visitor_is_one_and_the_same() -> None:
+    def visitor(**extras: Any) -> AnonymousUser:
+        made = AnonymousUser()
+        vars(made).update(extras)
+        return made
+
+    plain = TWO.key((visitor(),), {})
+    assert plain == TWO.key((SimpleLazyObject(visitor),), {})
+    assert plain[1] == 0
+    others = (None, "", (), "anonymous<>", "AnonymousUser", Product(pk=1), [visitor()])
+    assert plain[0] not in [TWO.key((other,), {})[0] for other in others]
+    # What middleware sets on a user counts as on a saved one.
+    for hold in (lambda user: user, lambda user: [user], lambda user: {1: (user,)}):
+        made = [TWO.key((hold(visitor(device=each)),), {}) for each in (1, 1, 2)]
+        assert made[0] == made[1] != made[2]
+        assert TWO.key((hold(visitor()),), {}) not in made
+
+
+def test_a_visitor_of_the_project_s_own_has_no_identity() -> None:
+    class Visitor(AnonymousUser):
+        pass
+
+    with pytest.raises(UnkeyableArgument, match="Visitor"):
+        TWO.key((Visitor(),), {})
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from .orm import scopes
 
 REQUEST: Final = b"request<>"
 VIEW: Final = b"view<>"
+ANONYMOUS: Final = b"anonymous<>"
 Step = tuple[Literal["attr", "item"], str | int]
 Template = Sequence[str | tuple[str, Sequence[Step]]]
 
@@ -294,6 +295,8 @@ def _identified(name: str, value: Any, function: str) -> tuple[bytes, int]:
     value = _unwrapped(value)
     if isinstance(value, models.Model):
         return _instance(name, value, function), fingerprint(value)
+    if is_anonymous(value):
+        return ANONYMOUS, _extras(value)
     if isinstance(value, HttpRequest) or is_wrapped_request(value):
         return REQUEST, 0
     if isinstance(value, View):
@@ -370,6 +373,21 @@ def is_view_part(value: Any) -> bool:
     return isinstance(value, HttpRequest | View) or is_wrapped_request(value)
 
 
+def is_anonymous(value: Any) -> bool:
+    """Whether it is Django's user of a visitor: no class of the project's, which may hold more."""
+    cls = type(value)  # cannot be imported before the apps are ready
+    return cls.__name__ == "AnonymousUser" and cls.__module__ == "django.contrib.auth.models"
+
+
+def _extras(user: Any) -> int:
+    """64-bit hash of what middleware has set on the user of a visitor; 0: nothing."""
+    if not vars(user):
+        return 0
+    digest = hashlib.blake2b(digest_size=8)
+    _feed_attribute(digest, vars(user), {id(user)})
+    return _number(digest)
+
+
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, LazyObject) or type(value).__name__ == "SimpleLazyObject":
         value.__class__  # noqa: B018 - evaluates it
@@ -422,6 +440,8 @@ def render(value: Any) -> bytes:
             raise _Unkeyable(value)
         # Inside another value: what it was loaded with is part of the text.
         return _instance_text(value) + b"@%016x" % fingerprint(value)
+    if is_anonymous(value):
+        return ANONYMOUS + (b"@%016x" % _extras(value) if vars(value) else b"")
     if isinstance(value, Promise):
         return render(str(value))
     if isinstance(value, enum.Enum):
