@@ -145,14 +145,18 @@ class Settings:
         "server when it is back.",
     )
     key_prefix: str = setting(
-        "smartcache", _PRINTABLE, "Begins every key in the store: one for each project on a server."
+        "smartcache",
+        _PRINTABLE,
+        "Begins every key in the store: one for each project on a server, and for each copy of a "
+        "project whose database has the same name. With the release in it, no entry outlives a "
+        "deploy.",
     )
     namespace: str | Callable[[], str] = setting(
         "",
         Rule("text, or a callable that returns text", lambda v: isinstance(v, str) or callable(v)),
-        "Part of every key and tag, for projects in which the same query gives different rows: the "
-        "name of a tenant, a search_path, the role of row-level security. A callable is asked at "
-        "each call.",
+        "Part of every key, and of every tag that you name, for projects in which the same query "
+        "gives different rows: the name of a tenant, a search_path, the role of row-level "
+        "security. A callable is asked at each call. Writes reach the entries of all namespaces.",
     )
     local_max_bytes: int = setting(
         64 * MIB, _BYTES, "Memory of each process for entries; 0: none is kept."
