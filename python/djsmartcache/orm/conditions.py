@@ -18,11 +18,10 @@ from django.db.models.fields import related_lookups
 from django.db.models.sql.constants import INNER
 from django.db.models.sql.where import AND, WhereNode
 
-from djsmartcache.orm.values import NULL, canonical
+from djsmartcache.orm.values import NULL, Render, renderer
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models import Field
 
 MAX_VALUES = 100
 """Rows or conditions of one query; beyond, more tags would cost more than a table tag loses."""
@@ -103,8 +102,9 @@ def _demanded(where: WhereNode, connection: BaseDatabaseWrapper) -> Equalities:
 def _rendered(field: Any, values: Iterable[Any], connection: BaseDatabaseWrapper) -> dict[str, Any]:
     """Render values of a column; empty if one has no certain rendering."""
     rendered: dict[str, Any] = {}
+    render = renderer(field, connection)
     for value in values:
-        text = canonical(field, value, connection)
+        text = None if render is None else render(value)
         if text is None:
             return {}
         rendered[text] = value
@@ -138,12 +138,15 @@ def join(values: Sequence[str]) -> str:
     return "\x1f".join(values)
 
 
-def image(
-    fields: Sequence[Field[Any, Any]], row: Sequence[Any], connection: BaseDatabaseWrapper
-) -> str | None:
+def image(renderers: Sequence[Render | None], row: Sequence[Any]) -> str | None:
     """Give the detail of the condition tag that a row, raw from the driver, falls under."""
-    texts = [canonical(field, value, connection) for field, value in zip(fields, row, strict=True)]
-    return None if any(text is None for text in texts) else join([str(text) for text in texts])
+    texts: list[str] = []
+    for render, value in zip(renderers, row, strict=True):
+        text = None if render is None else render(value)
+        if text is None:
+            return None
+        texts.append(text)
+    return join(texts)
 
 
 def _equalities(node: WhereNode) -> Iterator[tuple[str, Any, list[Any]]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError
@@ -110,6 +110,8 @@ class Schema:
         """All names, also of views and of foreign and virtual tables."""
         self.trusted: set[str] = set()
         """Names of functions; filled by `functions`, whose judgement ages along."""
+        self.columns: dict[str, dict[str, frozenset[str]]] = {}
+        """How columns compare, by table; filled by `columns`, and ages along."""
         self._others: set[str] = set()
         self._opaque: set[str] = set()
         self._links: dict[str, set[str]] = {}
@@ -209,18 +211,27 @@ _schemas: dict[str, Schema] = {}
 
 def of(connection: BaseDatabaseWrapper) -> Schema:
     """Give the schema of a database. *Cost*: one query, the first time and when it has aged."""
-    identity = scopes.database(connection)
-    found = _schemas.get(identity)
-    if found is None or clock() - found.read_at > MAX_AGE:
-        fresh = read(connection)
-        if fresh is None and found is not None:
-            found.read_at = clock()
-        found = fresh or found or Schema()
+    found = known(connection)
+    if found is None:
+        aged = _schemas.get(scopes.database(connection))
+        found = read(connection)
+        if found is None and aged is not None and answers(connection):
+            aged.read_at = clock()
+            aged.columns.clear()
+        found = found or aged or Schema()
     return found
+
+
+def known(connection: BaseDatabaseWrapper) -> Schema | None:
+    """Give the schema of a database without asking for it; None: it has to be read."""
+    found = _schemas.get(scopes.database(connection))
+    return None if found is None or clock() - found.read_at > MAX_AGE else found
 
 
 def read(connection: BaseDatabaseWrapper) -> Schema | None:
     """Read the schema anew; None if that failed."""
+    if not answers(connection):
+        return None
     try:
         found = Schema(query(connection, _QUERIES[connection.vendor]))
     except (DatabaseError, KeyError):
@@ -247,11 +258,45 @@ def temporary(connection: BaseDatabaseWrapper, name: str) -> bool:
 def query(
     connection: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any] | None = None
 ) -> list[Any]:
-    """Run a query of our own by a cursor of the driver: neither hooks nor query counters see it."""
+    """Run a query of our own by a cursor of the driver: neither hooks nor query counters see it.
+
+    Where it fails, the user's transaction goes on.
+    """
     connection.ensure_connection()
-    with connection.wrap_database_errors, closing(connection.create_cursor()) as cursor:
+    with (
+        connection.wrap_database_errors,
+        closing(connection.create_cursor()) as cursor,
+        _savepoint(cursor) if _status(connection) == _INTRANS else nullcontext(),
+    ):
         if parameters is None:
             cursor.execute(sql)
         else:
             cursor.execute(sql, parameters)
         return list(cursor.fetchall())
+
+
+# libpq's numbers, in psycopg 3 and 2.
+_INTRANS, _INERROR = 2, 3
+
+
+def _status(connection: BaseDatabaseWrapper) -> int | None:
+    """What PostgreSQL's driver says of the transaction; None: it does not tell, or is another."""
+    status = getattr(getattr(connection.connection, "info", None), "transaction_status", None)
+    return None if status is None else int(status)
+
+
+def answers(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the database answers at all: in a transaction that has failed it does not."""
+    return _status(connection) != _INERROR
+
+
+@contextmanager
+def _savepoint(cursor: Any) -> Iterator[None]:
+    cursor.execute("SAVEPOINT smartcache")
+    try:
+        yield
+    except BaseException:
+        cursor.execute("ROLLBACK TO SAVEPOINT smartcache")
+        raise
+    finally:
+        cursor.execute("RELEASE SAVEPOINT smartcache")

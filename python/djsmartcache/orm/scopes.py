@@ -107,7 +107,12 @@ def plain(table: str) -> str:
     A dot between quotes, or where nothing is quoted, is part of the name: ``db_table`` and the
     catalogues of databases hold names as they are.
     """
-    return _QUALIFIER.split(table)[-1].strip('"`[] ').lower()
+    return bare(table).lower()
+
+
+def bare(table: str) -> str:
+    """Give a table's name as the database has it, without quotes and the schema before it."""
+    return _QUALIFIER.split(table)[-1].strip('"`[] ')
 
 
 def user_tag(name: str) -> int:

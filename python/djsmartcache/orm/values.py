@@ -1,8 +1,7 @@
 """Column values as the database compares them: equal text for all values that one equality matches.
 
-Only where that is certain; None otherwise, and the tag is a coarser one. Text depends on the
-collation, so it counts only where Django made the column and the vendor's default compares bytes;
-MySQL's does not.
+Only where that is certain, by the model's field and by the database's column; None otherwise, and
+the tag is a coarser one.
 """
 
 from __future__ import annotations
@@ -10,93 +9,138 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from djsmartcache.orm import catalog, scopes
+from djsmartcache.orm import catalog, columns, scopes
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-VENDORS = frozenset(["sqlite", "postgresql", "mysql"])
 NULL = "~"
 
+Render = Callable[[Any], "str | None"]
+"""Renders a value of one column, from a lookup or raw from the driver; None: not for certain."""
+
 # By exact class: a subclass may store its values in a form of its own.
-_INTEGERS = frozenset(
-    [
-        models.AutoField,
-        models.BigAutoField,
-        models.SmallAutoField,
-        models.IntegerField,
-        models.BigIntegerField,
-        models.SmallIntegerField,
-        models.PositiveIntegerField,
-        models.PositiveBigIntegerField,
-        models.PositiveSmallIntegerField,
-    ]
-)
-_TEXTS = frozenset(
-    [models.CharField, models.TextField, models.SlugField, models.EmailField, models.URLField]
-)
+_KINDS: dict[type[Any], str] = {
+    models.AutoField: "integer",
+    models.BigAutoField: "integer",
+    models.SmallAutoField: "integer",
+    models.IntegerField: "integer",
+    models.BigIntegerField: "integer",
+    models.SmallIntegerField: "integer",
+    models.PositiveIntegerField: "integer",
+    models.PositiveBigIntegerField: "integer",
+    models.PositiveSmallIntegerField: "integer",
+    models.CharField: "text",
+    models.TextField: "text",
+    models.SlugField: "text",
+    models.EmailField: "text",
+    models.URLField: "text",
+    models.BooleanField: "boolean",
+    models.UUIDField: "uuid",
+    models.DateField: "date",
+    models.DecimalField: "decimal",
+}
+
+
+def renderer(field: models.Field[Any, Any], connection: BaseDatabaseWrapper) -> Render | None:
+    """Give how values of a column are rendered; None: which of them are equal is not certain.
+
+    *Cost*: a query where the column's table has not been met since the schema was read.
+    """
+    kind = _kind(field)
+    if kind is None or field in _disputed(catalog.registry()):
+        return None
+    if not columns.compares(connection, field, kind):
+        return None
+    render = _RENDERERS[kind]
+    if kind == "text" and connection.vendor == "mysql":
+        render = _padded_text
+    return partial(_certainly, render, target(field))
 
 
 def canonical(
     field: models.Field[Any, Any], value: Any, connection: BaseDatabaseWrapper
 ) -> str | None:
-    """Render ``value`` of a column; it comes from a lookup or raw from the driver.
+    """Render one value of a column, as `renderer` does."""
+    render = renderer(field, connection)
+    return None if render is None else render(value)
 
-    Returns:
-        None if it is not certain which values the database takes for equal.
-    """
-    if connection.vendor not in VENDORS or field in _disputed(catalog.registry()):
-        return None
-    field = target(field)
-    kind: type[Any] = type(field)
-    if value is None:
-        return NULL if comparable(field, connection) else None
+
+def _certainly(
+    render: Callable[[Any, Any], str | None], field: models.Field[Any, Any], value: Any
+) -> str | None:
     try:
-        if kind in _INTEGERS:
-            return int.__repr__(int(value))
-        if kind is models.BooleanField:
-            # SQLite keeps any number, and a bare column in WHERE matches all but 0.
-            return repr(bool(value) if isinstance(value, int) else field.to_python(value))
-        if kind in _TEXTS:
-            return f"={plain_text(value)}" if _compares_bytes(field, connection) else None
-        if kind is models.UUIDField:
-            return _as_itself(field.to_python(value), UUID, UUID.hex.fget)  # type: ignore[attr-defined]
-        if kind is models.DateField:
-            return _as_itself(field.to_python(value), date, date.isoformat)
-        if kind is models.DecimalField and connection.vendor == "postgresql":
-            return _as_itself(field.to_python(value), Decimal, _number)
+        return NULL if value is None else render(field, value)
     except (TypeError, ValueError, ArithmeticError, ValidationError):
         return None
-    return None
+
+
+def _integer(_: Any, value: Any) -> str:
+    return int.__repr__(int(value))
+
+
+def _boolean(_: Any, value: Any) -> str | None:
+    # SQLite keeps anything, and a bare column in WHERE matches all numbers but 0.
+    return repr(bool(value)) if isinstance(value, int) else None
+
+
+def _text(_: Any, value: Any) -> str:
+    return f"={plain_text(value)}"
+
+
+def _padded_text(_: Any, value: Any) -> str:
+    """Render text as most collations of MySQL compare it: with as many blanks as it takes."""
+    return f"={plain_text(value).rstrip(' ')}"
+
+
+def _uuid(field: Any, value: Any) -> str | None:
+    return _as_itself(field.to_python(value), UUID, UUID.hex.fget)  # type: ignore[attr-defined]
+
+
+def _date(field: Any, value: Any) -> str | None:
+    return _as_itself(field.to_python(value), date, date.isoformat)
+
+
+def _decimal(field: Any, value: Any) -> str | None:
+    return _as_itself(field.to_python(value), Decimal, _number)
+
+
+_RENDERERS: dict[str, Callable[[Any, Any], str | None]] = {
+    "boolean": _boolean,
+    "date": _date,
+    "decimal": _decimal,
+    "integer": _integer,
+    "text": _text,
+    "uuid": _uuid,
+}
 
 
 @lru_cache(maxsize=1)
 def _disputed(registry: catalog.Registry) -> frozenset[models.Field[Any, Any]]:
     """Columns that two models of one table take for different types: they would render one value
     in two ways."""
-    columns: dict[tuple[str, str | None], list[models.Field[Any, Any]]] = {}
+    found: dict[tuple[str, str | None], list[models.Field[Any, Any]]] = {}
     for model in registry.models:
         table = scopes.plain(model._meta.db_table)
         for field in model._meta.local_concrete_fields:
-            columns.setdefault((table, field.column), []).append(field)
+            found.setdefault((table, field.column), []).append(field)
     return frozenset(
         field
-        for fields in columns.values()
+        for fields in found.values()
         if len(fields) > 1 and len(set(map(_kind, fields))) > 1
         for field in fields
     )
 
 
-def _kind(field: models.Field[Any, Any]) -> Any:
-    kind: type[Any] = type(target(field))
-    return next((same for same in (_INTEGERS, _TEXTS) if kind in same), kind)
+def _kind(field: models.Field[Any, Any]) -> str | None:
+    return _KINDS.get(type(target(field)))
 
 
 def plain_text(value: Any) -> str:
@@ -137,23 +181,3 @@ def target(field: models.Field[Any, Any]) -> models.Field[Any, Any]:
     while isinstance(field, models.ForeignKey):
         field = field.target_field
     return field
-
-
-def comparable(field: models.Field[Any, Any], connection: BaseDatabaseWrapper) -> bool:
-    """Whether values of a column have a rendering at all."""
-    field = target(field)
-    kind: type[Any] = type(field)
-    if kind in _TEXTS:
-        return _compares_bytes(field, connection)
-    if kind is models.DecimalField:
-        return connection.vendor == "postgresql"
-    known = _INTEGERS | {models.BooleanField, models.UUIDField, models.DateField}
-    return connection.vendor in VENDORS and kind in known
-
-
-def _compares_bytes(field: Any, connection: BaseDatabaseWrapper) -> bool:
-    return (
-        connection.vendor in ("sqlite", "postgresql")
-        and field.db_collation is None
-        and field.model._meta.managed
-    )

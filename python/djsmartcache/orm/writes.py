@@ -25,9 +25,9 @@ from django.db.models.sql.compiler import (
 )
 from django.db.models.sql.constants import MULTI
 
-from djsmartcache.orm import catalog, conditions, schemes, scopes, transaction
+from djsmartcache.orm import catalog, columns, conditions, schemes, scopes, transaction
 from djsmartcache.orm.state import internal, state_of, unlogged
-from djsmartcache.orm.values import canonical, target
+from djsmartcache.orm.values import renderer, target
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -114,10 +114,16 @@ class Write:
     def _name(self, values: list[Any]) -> None:
         if not self.names_rows or any(hasattr(value, "as_sql") for value in values):
             return
-        keys = [canonical(self.key, value, self.connection) for value in values]
-        if all(key is not None for key in keys) and len(keys) <= MAX_KNOWN:
-            self.rows = {str(key) for key in keys}
+        keys = self._rendered(values) if len(values) <= MAX_KNOWN else None
+        if keys is not None:
+            self.rows = set(keys)
             self.raw = values
+
+    def _rendered(self, keys: list[Any]) -> list[str] | None:
+        """Give primary keys as tags name them; None if one has no certain name."""
+        render = renderer(self.key, self.connection)
+        names = [] if render is None else [name for key in keys if (name := render(key))]
+        return names if len(names) == len(keys) else None
 
     def as_sent(self) -> list[Row] | None:
         """Give images of the values that an INSERT sent; None: the database made some of them."""
@@ -170,23 +176,40 @@ class Write:
         known[which] = True
         return found
 
+    def meet_columns(self) -> None:
+        """Ask of what types the columns are where that must not be the first that a transaction
+        does: the rest asks when it has to know."""
+        connection = self.connection
+        asks_later = connection.vendor != "sqlite" or not self.names_rows
+        if asks_later or columns.are_met(connection, self.table):
+            return
+        if connection.in_atomic_block or transaction.in_transaction(connection):
+            try:
+                self.begin()
+            except DatabaseError:
+                return  # no table: nothing of it is known
+        columns.of_table(connection, self.table)
+
+    def begin(self) -> None:
+        """Write nothing: a transaction of SQLite that reads first may be refused the write that
+        follows."""
+        key, table = self._key(), self._quoted(self.table)
+        self._run(f"UPDATE {table} SET {key} = {key} WHERE 0")  # noqa: S608
+
     def take_old(self) -> int:
         """Read the rows that a statement is about to change; give how many, -1 if not had."""
         if self.connection.vendor == "sqlite":
-            # A transaction that read first may be refused the write that follows: begin with a
-            # write.
-            key, table = self._key(), self._quoted(self.table)
-            self._run(f"UPDATE {table} SET {key} = {key} WHERE 0")  # noqa: S608
+            self.begin()
         images = self._allowed(
             self._old_by_where if self.rows is None else lambda: self.by_key(lock=True)
         )
         if images is None or len(images) > MAX_IMAGES:
             return -1
-        keys = [canonical(self.key, row[0], self.connection) for row in images]
-        if any(key is None for key in keys):
+        keys = self._rendered([row[0] for row in images])
+        if keys is None:
             return -1
         if self.rows is None:
-            self.rows = {str(key) for key in keys}
+            self.rows = set(keys)
             self.raw = [row[0] for row in images]
         return len(images) if self.add(images) else -1
 
@@ -251,12 +274,14 @@ class Write:
             return False
         if self.details is None:
             self.details = set()
+        renderers = {name: renderer(field, self.connection) for name, field in self.columns.items()}
         for row in images:
             values = dict(zip(self.columns, row[1:], strict=True))
             for scheme in self.schemes.columns:
                 names = scheme.split(",")
-                fields = [self.columns[name] for name in names]
-                detail = conditions.image(fields, [values[name] for name in names], self.connection)
+                detail = conditions.image(
+                    [renderers[name] for name in names], [values[name] for name in names]
+                )
                 if detail is None:
                     self.details = None
                     return False
@@ -290,10 +315,10 @@ class Write:
             updates = [field for field, _, _ in self.query.values]
         elif isinstance(self.compiler, SQLInsertCompiler):
             updates = self.query.update_fields
-        columns = {field.column for field in updates}
+        updated = {field.column for field in updates}
         if any(field in self.model._meta.pk_fields for field in updates):
-            columns.add("")
-        changed = catalog.changed(self.connection, [name], deletes=deletes, updates=columns)
+            updated.add("")
+        changed = catalog.changed(self.connection, [name], deletes=deletes, updates=updated)
         return changed - {name}
 
     def _key(self) -> str:
@@ -377,6 +402,7 @@ def around(write: Write, send: Callable[[], Any], cursor: Any) -> Any:
     """Send the SQL of a write: find its rows and their old images first."""
     write.sent = True
     compiler = write.compiler
+    write.meet_columns()
     if isinstance(compiler, SQLInsertCompiler):
         write.upserted()
         if write.rows is not None and write.wants_images:
