@@ -162,6 +162,27 @@ def test_numbers_in_a_column_of_another_type_have_no_conditions(holder: Any) -> 
     assert not entry.fresh
 
 
+def test_a_truth_of_sqlite_may_be_any_number_but_0() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("others have a type for it, or a number that the driver leaves alone")
+
+    def names() -> list[str]:
+        return [product.name for product in Product.objects.filter(listed=True)]
+
+    lamp = Product.objects.create(name="lamp")
+    read(names)
+    Product.objects.create(name="teacher", listed=False)
+    for write in (
+        lambda: Product.objects.filter(pk=lamp.pk).update(name="new"),
+        lambda: Product.objects.filter(name__startswith="n").update(name="newer"),
+    ):
+        run("UPDATE testapp_product SET listed = 2 WHERE name <> 'teacher'")
+        entry = read(names)
+        write()
+        # Django before 6.1 asks whether the column is true, later whether it is 1.
+        assert entry.value == names() or not entry.fresh
+
+
 class Asked:
     """The queries of the package's own."""
 

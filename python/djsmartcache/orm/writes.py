@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, NotSupportedError, ProgrammingError
 from django.db import transaction as django_transaction
-from django.db.models import DecimalField, Field, Model
+from django.db.models import BooleanField, DecimalField, Field, Func, Model
 from django.db.models.constants import OnConflict
 from django.db.models.sql import Query
 from django.db.models.sql.compiler import (
@@ -219,7 +219,8 @@ class Write:
             return None
         found: list[Row] = []
         names = ", ".join(
-            self._quoted(field.column) for field in (self.key, *self.columns.values())
+            f"{'+' * self._is_converted(field)}{self._quoted(field.column)}"
+            for field in (self.key, *self.columns.values())
         )
         step = self.connection.features.max_query_params or MAX_IMAGES
         values = [
@@ -247,6 +248,12 @@ class Write:
         select.clear_ordering(force=True)
         select.clear_select_clause()
         select.add_fields([field.name for field in (self.key, *self.columns.values())], False)
+        select.select = tuple(
+            Func(column, template="+%(expressions)s")
+            if self._is_converted(column.target)
+            else column
+            for column in select.select
+        )
         select.set_limits(high=MAX_IMAGES + 1)
         if self.connection.features.has_select_for_update:
             select.select_for_update = True
@@ -254,6 +261,11 @@ class Write:
         with internal(self.connection):
             chunks = select.get_compiler(connection=self.connection).execute_sql(MULTI)
             return [row for chunk in chunks for row in chunk]
+
+    def _is_converted(self, field: Field[Any, Any]) -> bool:
+        """Whether the driver makes less of a column than the database: of numbers as truths, where
+        SQLite takes all but 0 for true. It does so for bare columns."""
+        return self.connection.vendor == "sqlite" and isinstance(target(field), BooleanField)
 
     def _weak_lock(self) -> bool:
         # What the UPDATE itself takes: rows that refer to these can be inserted meanwhile.
