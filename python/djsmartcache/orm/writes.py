@@ -8,6 +8,7 @@ under lock. Without them the condition-bulk tag stands in; without known rows th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -141,9 +142,16 @@ class Write:
             ]
             for each in objects
         ]
-        if any(hasattr(value, "as_sql") for image in images for value in image):
+        if any(map(self._may_be_changed, itertools.chain.from_iterable(images))):
             return None
         return [[None, *image] for image in images]
+
+    def _may_be_changed(self, value: Any) -> bool:
+        """Whether the database may store another value than the one it is sent."""
+        if isinstance(value, str):
+            # What is too long it makes short: PostgreSQL if it ends in blanks, MySQL anything.
+            return value.endswith(" ") or self.connection.vendor == "mysql"
+        return hasattr(value, "as_sql")
 
     def moves_keys(self) -> bool:
         """Whether an UPDATE sets the primary key: then rows cannot be told apart by it."""
