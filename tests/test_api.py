@@ -15,7 +15,7 @@ from asgiref.sync import async_to_sync
 from django.db import transaction
 
 import djsmartcache as sc
-from djsmartcache import computing, process
+from djsmartcache import logs, process
 from tests.servers import RedisServer
 from tests.stores import store
 from tests.testapp.models import Category, Product
@@ -436,7 +436,7 @@ def test_a_wrong_password_is_logged_once_and_functions_compute(
             "guarded", enabled=True, passwords=["+right"], keys="*", commands=["+@all"]
         )
     settings.SMARTCACHE_REDIS_URL = redis_server.url.replace("//", "//guarded:mistaken@")
-    computing._logged.clear()
+    logs._logged.clear()
     try:
         f = sc.smart_cached(key="guarded")(lambda: 1)
         assert [f(), f(), sc.cache_get("k", 2), sc.cache_set("k", 1)] == [1, 1, 2, False]

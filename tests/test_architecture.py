@@ -26,7 +26,7 @@ INCLUDES: dict[str, set[str]] = {
 # Module or package (the longest name that fits counts) -> its row; imports go to the same row or
 # to one above it. The package itself gathers what users import, so it is in the last.
 ROWS = (
-    ("_core", "conf", "exceptions", "handles", "orm.switches"),
+    ("_core", "conf", "exceptions", "handles", "logs", "orm.switches"),
     (
         *("keys", "namesakes", "orm.dependencies", "orm.scopes", "orm.tables", "prefixes"),
         *("process", "serializers", "waiting"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from djsmartcache import cache_get, cache_set, computing, invalidate_tags, process, smart_cached
+from djsmartcache import cache_get, cache_set, invalidate_tags, logs, process, smart_cached
 from tests.children import Child
 from tests.testapp.models import Product
 from tests.waiting import until
@@ -17,7 +17,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def folder(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(computing, "_logged", {})
+    monkeypatch.setattr(logs, "_logged", {})
     settings.SMARTCACHE_REDIS_URL = None
     settings.SMARTCACHE_DIR = str(tmp_path / "store")
     process.close()

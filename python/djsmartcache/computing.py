@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +20,10 @@ from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 
 from . import _core, conf, process, waiting
+from .logs import LOG_EVERY, log_seldom
 from .orm import dependencies, switches, transaction
 
-logger = logging.getLogger("djsmartcache")
-
 MAX_VAIN_WAITS: Final = 2  # as in the core: how often to wait for what then is not shared
-LOG_EVERY: Final = 60.0  # seconds between two lines about one function
 _DEPTH: Final = 6  # of containers searched for querysets that have not been evaluated
 
 _leading: ContextVar[tuple[tuple[bytes, dependencies.Computation], ...]] = ContextVar(
@@ -582,18 +579,6 @@ def _unevaluated(value: Any, depth: int) -> Iterator[QuerySet[Any]]:
 
 
 # --- logging
-
-_logged: dict[str, float] = {}
-
-
-def log_seldom(about: str, message: str, *details: object, error: Exception | None = None) -> None:
-    """Log a swallowed error, once a minute for each function, or whatever else it is about."""
-    now = time.monotonic()
-    if now - _logged.get(about, -LOG_EVERY) >= LOG_EVERY:
-        if len(_logged) > 1000:
-            _logged.clear()
-        _logged[about] = now
-        logger.warning(message, about, *details, exc_info=error)
 
 
 def log_failure() -> None:
