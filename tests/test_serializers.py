@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import io
 import threading
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from djsmartcache import UnstorableValue, conf, serializers
+from tests.core.test_values import same
 from tests.testapp.models import Product
 
 
@@ -71,12 +75,60 @@ def test_a_serializer_of_the_project() -> None:
     assert serializers.loads(*serializers.dumps("abc")) == "ABC"
 
 
+class Text(str):
+    __slots__ = ()
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=[])),
+    lambda value: st.lists(value) | st.dictionaries(st.text(), value),
+)
+
+
+@given(json_values)
 @override_settings(SMARTCACHE_SERIALIZER="json")
-def test_json_takes_what_it_can_give_back() -> None:
-    assert serializers.loads(*serializers.dumps({"a": [1, None]})) == {"a": [1, None]}
-    for changed in ((1, 2), {1: 2}, Free(1)):
-        with pytest.raises(UnstorableValue):
-            serializers.dumps(changed)
+def test_json_gives_back_what_it_takes(value: Any) -> None:
+    assert same(serializers.loads(*serializers.dumps(value)), value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        (1, 2),
+        {1: 2},
+        {None: 1},
+        {True: 1, "a": 2},
+        {Text("a"): 1},
+        Text("a"),
+        Number.ONE,
+        OrderedDict(a=1),
+        defaultdict(list, a=[1]),
+        type("List", (list,), {})([1]),
+        type("Float", (float,), {})(1.5),
+        float("nan"),
+        Free(1),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("around", [lambda v: v, lambda v: [v], lambda v: {"a": [{"b": v}]}])
+@override_settings(SMARTCACHE_SERIALIZER="json")
+def test_json_refuses_what_it_would_change(changed: Any, around: Callable[[Any], Any]) -> None:
+    with pytest.raises(UnstorableValue):
+        serializers.dumps(around(changed))
+
+
+@override_settings(SMARTCACHE_SERIALIZER="json")
+def test_what_json_would_change_is_named_with_its_path() -> None:
+    with pytest.raises(UnstorableValue, match=r'^result\["rows"\]\[1\] cannot .*Number'):
+        serializers.dumps({"rows": [1, Number.ONE]})
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ a promise rather than data are refused by name, with the path to them inside the
 
 from __future__ import annotations
 
+import enum
 import functools
 import importlib
 import io
@@ -50,16 +51,32 @@ class Pickle:
 
 
 class Json:
-    """JSON, for stores without pickle; refuses what would not come back the same."""
+    """JSON, for stores without pickle; refuses what would not come back the same, of one type."""
 
     def dumps(self, value: Any) -> bytes:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        if json.loads(text) != value:
-            raise TypeError("JSON would change it (tuples, keys that are not text, NaN)")
+        if not _is_same(json.loads(text), value):
+            raise TypeError(
+                "JSON would change it: a tuple, a subclass, a key that is not text, NaN"
+            )
         return text.encode("utf-8", "surrogatepass")
 
     def loads(self, data: bytes) -> Any:
         return json.loads(data.decode("utf-8", "surrogatepass"))
+
+
+def _is_same(copy: Any, value: Any) -> bool:
+    """Whether values, and all that is in them, are equal and of the same types."""
+    if type(copy) is not type(value):
+        return False
+    if isinstance(copy, list):
+        return len(copy) == len(value) and all(map(_is_same, copy, value))
+    if isinstance(copy, dict):
+        # In one order: who walks through it sees that too.
+        return _is_same(list(copy), list(value)) and all(
+            _is_same(part, value[name]) for name, part in copy.items()
+        )
+    return bool(copy == value)
 
 
 class _Compressor(NamedTuple):
@@ -93,6 +110,7 @@ _FORBIDDEN: Final = (
     type(threading.Lock()),
     type(threading.RLock()),
 )
+_WITHOUT_PARTS: Final = (*_FORBIDDEN, type, types.ModuleType, types.FunctionType, enum.Enum)
 _FORBIDDEN_WHY: Final = "a request, file, lock, generator or raw queryset is of one process"
 
 
@@ -229,7 +247,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, set | frozenset):
         for part in value:
             yield "{...}", part
-    elif not isinstance(value, (*_FORBIDDEN, type, types.ModuleType, types.FunctionType)):
+    elif not isinstance(value, _WITHOUT_PARTS):
         state = getattr(value, "__dict__", None)
         if isinstance(state, dict):
             for name, part in state.items():
