@@ -16,9 +16,12 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from djsmartcache import UnstorableValue, conf, serializers
+from djsmartcache import UnstorableValue, conf, logs, serializers, smart_cached
 from tests.core.test_values import same
+from tests.stores import store
 from tests.testapp.models import Product
+
+__all__ = ["store"]
 
 
 class Free:
@@ -172,3 +175,53 @@ def test_a_compressor_whose_package_is_missing_is_a_setting_s_error(
 def test_damaged_bytes_raise_for_the_core_to_count(data: bytes, codec: int) -> None:
     with pytest.raises(Exception):  # noqa: B017, PT011 - any; the core turns it into a miss
         serializers.loads(data, codec)
+
+
+class Unreadable:
+    """Pickles without complaint, and cannot be made again."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        raise RuntimeError("the service that it asks is not there")
+
+
+class Demanding(Exception):
+    """As exceptions with arguments of their own are."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize("local", [True, False], ids=["kept in the process", "read from the store"])
+@pytest.mark.parametrize(
+    ("made", "culprit"),
+    [(Unreadable, "Unreadable.__setstate__"), (lambda n: Demanding(n, n), "serializers")],
+    ids=["setstate", "init"],
+)
+def test_what_cannot_be_made_again_is_computed_each_time_and_told_once(
+    made: Callable[[int], Any],
+    culprit: str,
+    local: bool,
+    store: str,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(logs, "_logged", {})
+    if not local:
+        settings.SMARTCACHE_LOCAL_MAX_BYTES = 0
+    calls: list[int] = []
+
+    @smart_cached(key=f"unreadable-{local}", ttl=60)
+    def f() -> Any:
+        calls.append(1)
+        return made(len(calls))
+
+    for number in (1, 2, 3):
+        assert type(f()) is type(made(0))
+        assert len(calls) == number
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert culprit.rpartition(".")[2] in line
+    assert "cannot be read" in line

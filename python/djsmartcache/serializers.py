@@ -14,6 +14,7 @@ import io
 import json
 import pickle
 import threading
+import traceback
 import types
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ from django.http import HttpRequest
 
 from . import conf
 from .exceptions import SettingError, UnstorableValue
+from .logs import log_seldom
 
 PICKLE: Final = 2
 COMPRESSED: Final = 0x80
@@ -200,11 +202,28 @@ def dumps(value: Any) -> tuple[bytes, int]:
 
 def loads(data: bytes, codec: int) -> Any:
     """The inverse of `dumps`. Whatever it raises, the core counts as a damaged entry, a miss."""
-    if codec & COMPRESSED:
-        data = _expand(data)
-    if codec & ~COMPRESSED != PICKLE:
-        raise ValueError(f"unknown codec {codec}")
-    return codecs().serializer.loads(data)
+    try:
+        if codec & COMPRESSED:
+            data = _expand(data)
+        if codec & ~COMPRESSED != PICKLE:
+            raise ValueError(f"unknown codec {codec}")
+        return codecs().serializer.loads(data)
+    except Exception as error:
+        # Not damaged, for it was authenticated: each read of it, and of what is stored next, fails.
+        log_seldom(
+            _failing(error),
+            "%s failed, so that what is stored cannot be read and is computed each time: %r",
+            error,
+            error=error,
+        )
+        raise
+
+
+def _failing(error: Exception) -> str:
+    """The function that raised, which tells best whose value it was."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)  # since Python 3.11
+    return f"{frame.f_globals.get('__name__')}.{name}"
 
 
 def explain(value: Any, serializer: Serializer, error: Exception) -> UnstorableValue:
