@@ -59,9 +59,6 @@ TEXTS: dict[str, dict[str, Case]] = {
         ),
         "letters with accents": ("", "text COLLATE utf8mb4_unicode_ci", "élan", "elan", ""),
         "trailing blanks": ("", "varchar(20) COLLATE utf8mb4_bin", "alice", "alice  ", ""),
-        "another charset": (
-            "", "varchar(20) CHARACTER SET latin1 COLLATE latin1_bin", "Ālice", "Alice", "",
-        ),
         "numbers": ("", "integer", "05", "5", ""),
     },
 }  # fmt: skip

@@ -339,8 +339,8 @@ VALUES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("kind", VALUES)
 def test_values_are_compared_as_the_database_does(kind: str) -> None:
     wanted, same, other = VALUES[kind]
-    if connection.vendor == "mysql" and "name" in wanted:
-        pytest.skip("its collations are not known: text has no conditions")
+    if connection.vendor == "mysql" and any(name.startswith("name") for name in wanted):
+        pytest.skip("its default collations fold letters: text has no conditions")
     entry = read(lambda: Product.objects.filter(**wanted).count())
     Product.objects.create(**other)
     entry = read(lambda: Product.objects.filter(**wanted).count())
@@ -430,7 +430,7 @@ def test_models_of_one_table_that_disagree_on_a_column_have_no_conditions_on_it(
 
 def test_keys_made_by_python() -> None:
     if connection.vendor == "mysql":
-        pytest.skip("its collations are not known: text has no conditions")
+        pytest.skip("its default collations fold letters: text has no conditions")
     read(lambda: list(Ticket.objects.filter(subject="a")))
     Ticket.objects.create(subject="teacher")
     entry = read(lambda: list(Ticket.objects.filter(subject="a")))
