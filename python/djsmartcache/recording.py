@@ -466,6 +466,10 @@ def meaning(name: str) -> str:
     return f"META:{name}"
 
 
+_OF_ANOTHER_CLASS: Final = 1
+"""The last protocol by which pickle takes what stands for an object and is of another class."""
+
+
 class _Headers(HttpHeaders):
     """`request.headers` whose reads are noted."""
 
@@ -481,6 +485,10 @@ class _Headers(HttpHeaders):
     def __getitem__(self, name: str) -> str:
         _note_meta(self._request, HttpHeaders.to_wsgi_name(name))
         return self._real[name]
+
+    def __reduce_ex__(self, _: Any) -> Any:
+        _note_of(self._request, "header:*")
+        return self._real.__reduce_ex__(_OF_ANOTHER_CLASS)
 
 
 # --- the session
@@ -522,7 +530,18 @@ def _noting_session(cls: type) -> type:
         if hasattr(cls, name):
             body[name] = _all(getattr(cls, name))
 
+    body["__dir__"] = _quiet(cls.__dir__)  # as templates ask for what is not there
     known = cast("Callable[[Any, str], Any]", cls.__getattribute__)
+
+    def __reduce_ex__(self: Any, _: Any) -> Any:  # noqa: N807
+        # What is copied or pickled is the session as it was, and all of it.
+        _note_session(self, "session")
+        plain = cast("Any", cls).__new__(cls)
+        state = object.__getattribute__(self, "__dict__")
+        vars(plain).update({name: value for name, value in state.items() if name != _ACTIVE})
+        return plain.__reduce_ex__(_OF_ANOTHER_CLASS)
+
+    body["__reduce_ex__"] = __reduce_ex__
 
     def __getattribute__(self: Any, name: str) -> Any:  # noqa: N807
         value = known(self, name)  # templates ask for items as attributes, in vain
