@@ -33,7 +33,7 @@ ROWS = (
     ),
     (
         *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "recording"),
-        "responses",
+        *("records", "request_items", "request_session", "responses"),
     ),
     ("api", "decorators", "views"),
     ("", "apps", "checks"),

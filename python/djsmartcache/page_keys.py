@@ -25,7 +25,9 @@ from django.views import View
 from . import keys, namesakes, prefixes
 from .computing import Job
 from .exceptions import UnkeyableArgument
-from .recording import evaluated, is_lazy, meaning, note, recording, state_of, unrecorded
+from .recording import recording
+from .records import evaluated, is_lazy, note, state_of, unrecorded
+from .request_items import meaning
 
 _MASK = (1 << 64) - 1
 _DEPTH: Final = 3  # of containers searched for a request

@@ -32,7 +32,8 @@ from django.template.response import SimpleTemplateResponse
 from . import _core, computing, explicit, keys, process, responses
 from .computing import Found, Job, Leading
 from .page_keys import Bypass, PageKeys, Values, inside
-from .recording import Record, covers, evaluated, note_page, recording, state_of, unrecorded
+from .recording import recording
+from .records import Record, covers, evaluated, note_page, state_of, unrecorded
 
 logger = logging.getLogger("djsmartcache")
 
