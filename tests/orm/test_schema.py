@@ -293,6 +293,32 @@ def test_asking_is_no_query_of_the_users() -> None:
     assert not [sql for sql in made_queries if "pg_class" in sql or "sqlite_master" in sql]
 
 
+@pytest.mark.parametrize("end", ["commit", "rollback", "COMMIT", "ROLLBACK"])
+def test_what_is_read_of_a_schema_before_its_change_ends_is_read_again(end: str) -> None:
+    if not connection.features.can_rollback_ddl:
+        pytest.skip("its changes are committed at once")
+    before = schema.of(connection)
+
+    def change() -> None:
+        run("CREATE TABLE remade (id integer)")
+        assert schema.known(connection) is None
+        assert schema.of(connection) is not before, "as another thread may that sees none of it"
+
+    if end.isupper():
+        run("BEGIN")
+        change()
+        run(end)
+    else:
+        with transaction.atomic():
+            change()
+            transaction.set_rollback(end == "rollback")
+    try:
+        assert schema.known(connection) is None
+    finally:
+        if end.lower() == "commit":
+            run("DROP TABLE remade")
+
+
 def test_a_transaction_of_sqlite_begins_with_its_write() -> None:
     if connection.vendor != "sqlite":
         pytest.skip("a limit of SQLite")

@@ -188,11 +188,14 @@ def _after(
         transaction.recount(connection)
     before = state.begun
     transaction.follow(connection, control=statement.control)
+    if before and not state.begun:
+        _forget_remade(connection)
     if touched and state.begun and (not before or statement.control):
         # One call may have committed, begun a transaction and written in it.
         transaction.note_tables(connection, touched)
     if statement.control == "ddl":
         schema.forget(connection)
+        state.remade = connection.in_atomic_block or transaction.in_transaction(connection)
         if not connection.features.can_rollback_ddl:
             transaction.settle(connection)
 
@@ -238,8 +241,17 @@ def _committing(original: Original) -> Original:
             # Also when it failed: the connection may have been lost after the server committed.
             transaction.ended(self)
             transaction.settle(self)
+            _forget_remade(self)
 
     return commit
+
+
+def _forget_remade(connection: BaseDatabaseWrapper) -> None:
+    """Forget the schema as it was read while its change was not committed."""
+    state = state_of(connection)
+    if state.remade:
+        state.remade = False
+        schema.forget(connection)
 
 
 def _rolling_back(original: Original) -> Original:
@@ -247,6 +259,7 @@ def _rolling_back(original: Original) -> Original:
         original(self)
         transaction.ended(self)
         transaction.discard(self)
+        _forget_remade(self)
 
     return rollback
 

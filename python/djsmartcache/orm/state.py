@@ -68,6 +68,7 @@ class State:
         "isolated",
         "locked",
         "open_reads",
+        "remade",
         "session_locks",
     )
 
@@ -85,6 +86,8 @@ class State:
         """A BEGIN was sent as SQL, by Django (SQLite) or by hand."""
         self.isolated = ""
         """An isolation level was set by hand, for the "transaction" or the "session"."""
+        self.remade = False
+        """Its transaction changed the schema, which others see when it has ended."""
         self.locked = False
         """Its transaction took locks: of rows, of tables, or advisory ones."""
         self.session_locks = 0
