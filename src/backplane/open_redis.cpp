@@ -88,6 +88,8 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
   const bool cluster = url.topology == redis::Topology::kCluster;
   const Topology topology = cluster ? OfCluster(url, login, keys, options.channel, clock)
                                     : OfOneServer(url, login, options.channel, clock);
+  // A vector of tags may take as much again as the payload, hardly more.
+  constexpr std::size_t kMostOfHeader = 64 << 10;
   RedisParts parts;
   parts.store = std::make_unique<redis::RedisStore>(
       redis::RedisStore::Config{.prefix = options.prefix,
@@ -96,6 +98,7 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
                                 .token_ttl = options.token_ttl,
                                 .timeout = options.redis_timeout,
                                 .token_ttls = options.start_listener && options.local_max_bytes > 0,
+                                .max_entry_bytes = 2 * options.max_payload_bytes + kMostOfHeader,
                                 .description = redis::Describe(url)},
       topology.servers, peers, clock);
   if (!options.start_listener) return parts;

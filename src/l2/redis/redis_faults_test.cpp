@@ -250,7 +250,9 @@ TEST(RedisFaults, TokensThatAreNoNumbersAreReplaced) {
 }
 
 TEST(RedisFaults, KeepsHugeValuesAndManyTags) {
-  const auto store = Open(TestServer::SharedUrl());
+  Options options = TestOptions();
+  options.max_payload_bytes = 20 << 20;
+  const auto store = Open(TestServer::SharedUrl(), options);
   std::string huge(20 << 20, '\0');
   for (std::size_t i = 0; i < huge.size(); i += 4096) huge[i] = static_cast<char>(i >> 12);
   ASSERT_TRUE(Put(*store, "huge", huge));

@@ -47,9 +47,12 @@ Result<GetReply> RedisStore::Get(std::string_view key, std::span<const Tag> tags
   batch.Start(bucket, 2);
   batch.Arg("PTTL");
   keys_.Entry(batch, key_tag, key);
-  batch.Start(bucket, 2);
-  batch.Arg("GET");
+  // What is longer than any entry of ours is not ours, and must not take the time of a call.
+  batch.Start(bucket, 4);
+  batch.Arg("GETRANGE");
   keys_.Entry(batch, key_tag, key);
+  batch.Arg("0");
+  batch.Number(static_cast<std::int64_t>(config_.max_entry_bytes));
   AddTokenReads(batch, keys_, tags, parts, config_.token_ttls);
   if (Status status = servers_->Run(batch, Retry::kIfClosed); !status.ok()) return status;
   GetReply reply;

@@ -33,8 +33,9 @@ class RedisStore final : public Store {
     std::string channel;
     bool sharded_channels = false;  // one for each bucket, as a cluster wants it
     Duration token_ttl{};
-    Duration timeout{};      // of one step of Clear
-    bool token_ttls = true;  // read with the tokens; what is kept nowhere needs none
+    Duration timeout{};               // of one step of Clear
+    bool token_ttls = true;           // read with the tokens; what is kept nowhere needs none
+    std::size_t max_entry_bytes = 0;  // what Get reads of an entry at most
     std::string description;
   };
   RedisStore(Config config, std::shared_ptr<Servers> servers, std::shared_ptr<Peers> peers,

@@ -36,5 +36,18 @@ struct RedisHarness {
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Redis, StoreConformance, RedisHarness);
 
+TEST(RedisStore, ReadsNoMoreThanAnEntryCanHave) {
+  RedisHarness harness;
+  Options options;
+  options.max_payload_bytes = 1000;
+  const auto store = harness.Open(options);
+  const std::string rubbish(10 << 20, 'x');
+  ASSERT_TRUE(store->Put("large", rubbish, std::chrono::minutes(1), PutCondition::kAlways).ok());
+  const auto reply = store->Get("large", {});
+  ASSERT_TRUE(reply.ok() && reply->entry.has_value());
+  EXPECT_LT(reply->entry->envelope.size(), 100u << 10);
+  EXPECT_GE(reply->entry->envelope.size(), options.max_payload_bytes);
+}
+
 }  // namespace
 }  // namespace smartcache
