@@ -119,7 +119,7 @@ def test_json_gives_back_what_it_takes(value: Any) -> None:
         float("nan"),
         Free(1),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("around", [lambda v: v, lambda v: [v], lambda v: {"a": [{"b": v}]}])
 @override_settings(SMARTCACHE_SERIALIZER="json")
