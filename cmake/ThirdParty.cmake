@@ -42,7 +42,7 @@ if(SMARTCACHE_SYSTEM_LIBVALKEY)
   target_include_directories(smartcache_libvalkey SYSTEM INTERFACE ${LIBVALKEY_INCLUDE_DIR})
   target_link_libraries(smartcache_libvalkey INTERFACE ${LIBVALKEY_LIBRARY})
 else()
-  # Neither tls.c (needs OpenSSL) nor rdma.c. async.c comes along because cluster.c needs it.
+  # Neither tls.c (TLS is src/tls) nor rdma.c. async.c comes along because cluster.c needs it.
   set(valkey_sources)
   foreach(name adlist alloc async cluster command conn crc16 dict dns net read sds sockcompat
                timer valkey vkutil)

@@ -203,5 +203,7 @@ struct RedisParts {
 };
 [[nodiscard]] Result<RedisParts> OpenRedis(std::string_view url, const Options& options,
                                            const Clock& clock);
+// kInvalidArgument: why the certificates and keys that a URL names cannot be used.
+[[nodiscard]] Status CheckRedisTls(std::string_view url);
 
 }  // namespace smartcache

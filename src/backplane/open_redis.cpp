@@ -10,6 +10,7 @@
 #include "l2/redis/sentinel.h"
 #include "l2/redis/single_server.h"
 #include "smartcache/cache.h"
+#include "smartcache/tls.h"
 
 namespace smartcache {
 namespace {
@@ -64,7 +65,28 @@ Topology OfCluster(const redis::RedisUrl& url, const redis::Login& login, const 
   return {servers, find_targets};
 }
 
+// Null: without TLS.
+Result<std::shared_ptr<tls::Context>> TlsOf(const redis::RedisUrl& url) {
+  if (!url.tls) return std::shared_ptr<tls::Context>();
+  const tls::MakeContext make = tls::Registered();
+  if (make != nullptr) return make(*url.tls);
+  return Status(Code::kInvalidArgument,
+                "Redis URL: " + redis::Describe(url) +
+                    " needs the TLS module, which is not loaded; allowed without it: redis://, "
+                    "redis+sentinel://, redis+cluster://, unix://, and the same with valkey");
+}
+
 }  // namespace
+
+Status CheckRedisTls(std::string_view text) {
+  const Result<redis::RedisUrl> url = redis::ParseRedisUrl(text);
+  if (!url.ok()) return url.status();
+  const auto context = TlsOf(*url);
+  if (!context.ok() || *context == nullptr) return context.status();
+  const auto session = (*context)->Start(url->endpoints.front().host);
+  if (session.ok()) return Ok();
+  return {Code::kInvalidArgument, "SMARTCACHE_REDIS_URL: " + session.status().message()};
+}
 
 Result<RedisParts> OpenRedis(std::string_view text, const Options& options, const Clock& clock) {
   Result<redis::RedisUrl> parsed = redis::ParseRedisUrl(text);
@@ -75,8 +97,11 @@ Result<RedisParts> OpenRedis(std::string_view text, const Options& options, cons
                   "SMARTCACHE_KEY_PREFIX '" + options.prefix +
                       "' has braces, which Redis Cluster gives a meaning; allowed: text without");
   }
+  Result<std::shared_ptr<tls::Context>> context = TlsOf(url);
+  if (!context.ok()) return context.status();
   const redis::Keys keys(options.prefix);
   redis::Login login;
+  login.tls = *std::move(context);
   login.user = url.user;
   login.password = url.password;
   login.database = url.database;

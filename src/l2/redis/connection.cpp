@@ -19,6 +19,7 @@ namespace {
 constexpr std::string_view kClientName = "djsmartcache";
 constexpr int kOldestMajorVersion = 7;  // scripts with flags
 constexpr std::size_t kReadBytes = 16 << 10;
+constexpr std::size_t kEncryptBytes = 64 << 10;  // at a time, so that a large value needs no copy
 
 Status ServerError(const valkeyReply& reply) {
   return Unavailable("server: " + std::string(Text(reply)));
@@ -57,7 +58,10 @@ Result<std::unique_ptr<Connection>> Connection::Open(const Endpoint& endpoint, c
   Result<int> fd = Dial(endpoint, clock, deadline);
   if (!fd.ok()) return fd.status();
   std::unique_ptr<Connection> connection(new Connection(*fd, login, clock, sockets));
-  Status status = connection->LogIn(login, deadline);
+  if (connection->reader_ == nullptr) return Unavailable("out of memory");
+  Status status;
+  if (login.tls != nullptr) status = connection->Secure(*login.tls, endpoint.host, deadline);
+  if (status.ok()) status = connection->LogIn(login, deadline);
   if (!status.ok()) return Unavailable(ToString(endpoint) + ": " + status.message());
   return connection;
 }
@@ -87,8 +91,30 @@ Connection::~Connection() {
   close(fd_);
 }
 
+Status Connection::Secure(tls::Context& context, const std::string& host, Instant deadline) {
+  const auto fail = [](const Status& status, const char* hint = "") {
+    return Unavailable("TLS: " + status.message() + hint);
+  };
+  Result<std::unique_ptr<tls::Session>> session = context.Start(host);
+  if (!session.ok()) return fail(session.status());
+  session_ = *std::move(session);
+  for (;;) {
+    const Result<bool> done = session_->Handshake();
+    // Also what tells the server why it came to nothing.
+    Status status = SendAsItIs(session_->outgoing(), deadline);
+    session_->DropOutgoing();
+    if (!done.ok()) return fail(done.status());
+    if (status.ok() && *done) return Decrypt();
+    if (status.ok()) status = AwaitInput(deadline);
+    char space[kReadBytes];
+    const Result<std::size_t> count = status.ok() ? ReadSocket(space, sizeof space, 0) : status;
+    // A server without TLS waits for the end of a line, or hangs up.
+    if (!count.ok()) return fail(count.status(), " (is TLS spoken there?)");
+    session_->Feed({space, *count});
+  }
+}
+
 Status Connection::LogIn(const Login& login, Instant deadline) {
-  if (reader_ == nullptr) return Unavailable("out of memory");
   Batch batch;
   if (login.password.empty()) {
     batch.Add(0, {"HELLO", "3", "SETNAME", kClientName});
@@ -103,7 +129,8 @@ Status Connection::LogIn(const Login& login, Instant deadline) {
   }
   batch.sent = clock_.Now();
   Status status = Send(batch.bytes(), deadline);
-  if (status.ok()) status = ReceiveAll(batch, deadline);
+  // Our certificate may be refused only now: what the server said before it hung up tells more.
+  if (status.ok() || session_ != nullptr) status = ReceiveAll(batch, deadline);
   if (!status.ok()) return status;
   for (const ReplyPtr& reply : batch.replies) {
     if (reply->type != VALKEY_REPLY_ERROR) continue;
@@ -140,6 +167,19 @@ Status Connection::SendBatch(Batch& batch, Instant deadline) {
 
 Status Connection::Send(std::string_view bytes, Instant deadline) {
   received_ = false;
+  if (session_ == nullptr) return SendAsItIs(bytes, deadline);
+  while (!bytes.empty()) {
+    const std::string_view part = bytes.substr(0, kEncryptBytes);
+    Status status = session_->Write(part);
+    if (status.ok()) status = SendAsItIs(session_->outgoing(), deadline);
+    session_->DropOutgoing();
+    if (!status.ok()) return status;
+    bytes.remove_prefix(part.size());
+  }
+  return Ok();
+}
+
+Status Connection::SendAsItIs(std::string_view bytes, Instant deadline) {
   while (!bytes.empty()) {
     const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent > 0) {
@@ -193,33 +233,76 @@ Result<ReplyPtr> Connection::Receive(Instant deadline) {
     Result<ReplyPtr> reply = Next();
     if (!reply.ok() || (*reply != nullptr && (*reply)->type != VALKEY_REPLY_PUSH)) return reply;
     if (*reply != nullptr) continue;  // a push that nobody here waits for
-    const Instant now = clock_.Now();
-    if (deadline - now < socket_timeout_) {
-      pollfd ready{fd_, POLLIN, 0};
-      const int count = now >= deadline ? 0 : poll(&ready, 1, PollMillis(now, deadline));
-      if (count == 0) return Fail(ETIMEDOUT);
-      if (count < 0 && errno != EINTR) return Fail(errno);
-      if (count < 0) continue;
-    }
+    if (Status status = AwaitInput(deadline); !status.ok()) return status;
     if (Status status = ReadSome(0); !status.ok()) return status;
   }
 }
 
+Status Connection::AwaitInput(Instant deadline) {
+  for (;;) {
+    const Instant now = clock_.Now();
+    if (deadline - now >= socket_timeout_) return Ok();
+    pollfd ready{fd_, POLLIN, 0};
+    const int count = now >= deadline ? 0 : poll(&ready, 1, PollMillis(now, deadline));
+    if (count > 0) return Ok();
+    if (count == 0) return Fail(ETIMEDOUT);
+    if (errno != EINTR) return Fail(errno);
+  }
+}
+
 Status Connection::ReadSome(int flags) {
+  if (session_ != nullptr) return ReadEncrypted(flags);
   char* space = nullptr;
   std::size_t size = 0;
   if (valkeyReaderGetReadBuf(reader_.get(), &space, &size, kReadBytes) != VALKEY_OK) {
     return Unavailable("out of memory");
   }
-  const ssize_t count = recv(fd_, space, size, flags);
-  if (count > 0) {
+  const Result<std::size_t> count = ReadSocket(space, size, flags);
+  if (!count.ok()) return count.status();
+  if (*count > 0) {
     received_ = true;
-    valkeyReaderCommitRead(reader_.get(), static_cast<std::size_t>(count));
-    return Ok();
+    valkeyReaderCommitRead(reader_.get(), *count);
   }
-  if (count < 0 && errno == EINTR) return Ok();
-  if (count < 0 && errno == EAGAIN) return (flags & MSG_DONTWAIT) != 0 ? Ok() : Fail(ETIMEDOUT);
-  return Fail(count == 0 ? ECONNRESET : errno);
+  return Ok();
+}
+
+Result<std::size_t> Connection::ReadSocket(char* space, std::size_t size, int flags) {
+  const ssize_t count = recv(fd_, space, size, flags);
+  if (count > 0) return static_cast<std::size_t>(count);
+  if (count == 0) return Fail(ECONNRESET);
+  if (errno == EINTR) return std::size_t{0};
+  if (errno == EAGAIN) {
+    return (flags & MSG_DONTWAIT) != 0 ? Result(std::size_t{0}) : Fail(ETIMEDOUT);
+  }
+  return Fail(errno);
+}
+
+Status Connection::ReadEncrypted(int flags) {
+  char space[kReadBytes];
+  const Result<std::size_t> count = ReadSocket(space, sizeof space, flags);
+  if (!count.ok()) return count.status();
+  if (*count == 0) return Ok();
+  session_->Feed({space, *count});
+  return Decrypt();
+}
+
+Status Connection::Decrypt() {
+  for (bool read = false;; read = true) {
+    char* space = nullptr;
+    std::size_t size = 0;
+    if (valkeyReaderGetReadBuf(reader_.get(), &space, &size, kReadBytes) != VALKEY_OK) {
+      return Unavailable("out of memory");
+    }
+    const Result<std::size_t> count = session_->Read({space, size});
+    if (!count.ok()) return Unavailable("connection lost: TLS: " + count.status().message());
+    if (*count == 0) {
+      // The end of an idle session is no part of a reply.
+      if (session_->ended() && !read) return Fail(ECONNRESET);
+      received_ = true;
+      return Ok();
+    }
+    valkeyReaderCommitRead(reader_.get(), *count);
+  }
 }
 
 Status Connection::ReadAvailable() { return ReadSome(MSG_DONTWAIT); }

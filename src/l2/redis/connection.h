@@ -1,5 +1,6 @@
 // One logged-in connection to one primary. Not thread-safe. Any failure leaves it unusable.
-// Sockets are read and written here, with deadlines; libvalkey parses the replies (RESP3).
+// Sockets are read and written here, with deadlines; libvalkey parses the replies (RESP3). Closing
+// sends nothing, not even the end of a TLS session, so that a forked child may close its copies.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "l2/redis/socket_list.h"
 #include "smartcache/clock.h"
 #include "smartcache/result.h"
+#include "smartcache/tls.h"
 
 namespace smartcache::redis {
 
@@ -26,9 +28,10 @@ struct Login {
   Role role = Role::kPrimary;
   std::string user, password;
   int database = 0;
-  Duration timeout{};         // of one call, connecting included
-  Duration check_interval{};  // how often a used connection makes sure of its server
-  std::string probe_key;      // deleted by the check; never exists
+  Duration timeout{};                 // of one call, connecting included
+  Duration check_interval{};          // how often a used connection makes sure of its server
+  std::string probe_key;              // deleted by the check; never exists
+  std::shared_ptr<tls::Context> tls;  // null: without
 };
 
 class Connection {
@@ -52,7 +55,8 @@ class Connection {
   // Bytes as they are; their replies are read with Next.
   [[nodiscard]] Status Send(std::string_view bytes, Instant deadline);
 
-  // For a listener, which waits by itself: reads what has arrived, without blocking.
+  // For a listener, which waits by itself: reads what has arrived, without blocking. Afterwards
+  // nothing is kept back that the socket would not tell of.
   [[nodiscard]] Status ReadAvailable();
   // The next whole reply or push out of what was read; null when there is none.
   [[nodiscard]] Result<ReplyPtr> Next();
@@ -75,9 +79,19 @@ class Connection {
 
  private:
   Connection(int fd, const Login& login, const Clock& clock, SocketList& sockets);
+  // Does the TLS handshake, and from there on all goes through `session_`.
+  [[nodiscard]] Status Secure(tls::Context& context, const std::string& host, Instant deadline);
   [[nodiscard]] Status LogIn(const Login& login, Instant deadline);
   [[nodiscard]] Result<ReplyPtr> Receive(Instant deadline);
+  [[nodiscard]] Status SendAsItIs(std::string_view bytes, Instant deadline);
+  // Returns when a read would not block, or would end by itself before `deadline`.
+  [[nodiscard]] Status AwaitInput(Instant deadline);
   [[nodiscard]] Status ReadSome(int flags);
+  [[nodiscard]] Status ReadEncrypted(int flags);
+  // One read of the socket; 0: there was nothing yet.
+  [[nodiscard]] Result<std::size_t> ReadSocket(char* space, std::size_t size, int flags);
+  // Hands what the session can read to the parser.
+  [[nodiscard]] Status Decrypt();
   [[nodiscard]] Status Fail(int error);
 
   struct FreeReader {
@@ -88,6 +102,7 @@ class Connection {
   const Clock& clock_;
   SocketList& sockets_;
   std::unique_ptr<valkeyReader, FreeReader> reader_;
+  std::unique_ptr<tls::Session> session_;  // null: without TLS
   Duration socket_timeout_{};
   Duration check_interval_;
   Instant checked_at_{};

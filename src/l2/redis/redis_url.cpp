@@ -12,7 +12,8 @@ constexpr int kDefaultSentinelPort = 26379;
 constexpr std::string_view kForms =
     "allowed: redis://[user:password@]host[:port][/database], unix://[user:password@]/path[?db=N], "
     "redis+sentinel://host[:port][,host...]/service[/database], "
-    "redis+cluster://host[:port][,host...], and the same with valkey";
+    "redis+cluster://host[:port][,host...], the same with valkey, and with TLS rediss://, "
+    "rediss+sentinel://, rediss+cluster://";
 
 // A password that is cut at its ? is taken for hosts and options: they are not repeated then.
 constexpr std::string_view kQuestionMark =
@@ -101,30 +102,77 @@ Status ParseCredentials(std::string_view text, RedisUrl& url) {
   return Ok();
 }
 
+std::optional<bool> Truth(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c);
+  if (lower == "true" || lower == "yes" || lower == "1") return true;
+  if (lower == "false" || lower == "no" || lower == "0") return false;
+  return std::nullopt;
+}
+
+// What is wrong with `value`; empty: it was taken. nullopt: there is no such option.
+std::optional<std::string> TakeTlsOption(std::string_view name, const std::string& value,
+                                         tls::Options& options, std::optional<bool>& check_host) {
+  if (name == "ssl_ca_certs" || name == "ssl_certfile" || name == "ssl_keyfile") {
+    std::string& path = name == "ssl_ca_certs"   ? options.ca_certs
+                        : name == "ssl_certfile" ? options.certfile
+                                                 : options.keyfile;
+    path = value;
+    return value.empty() ? std::string(name) + " without a path" : "";
+  }
+  if (name == "ssl_cert_reqs") {
+    // To a client, optional is no different.
+    options.verify = value == "required" || value == "optional";
+    if (options.verify || value == "none") return "";
+    return "ssl_cert_reqs '" + value + "' (allowed: required, optional, none)";
+  }
+  if (name == "ssl_check_hostname") {
+    check_host = Truth(value);
+    if (check_host) return "";
+    return "ssl_check_hostname '" + value + "' (allowed: true, false)";
+  }
+  return std::nullopt;
+}
+
 Status ParseQuery(std::string_view query, RedisUrl& url) {
+  const bool with_at = query.find('@') != query.npos;
+  const auto bad = [&](const std::string& what) { return Bad(with_at ? kQuestionMark : what); };
+  std::optional<bool> check_host;
   while (!query.empty()) {
     const auto [pair, rest] = Cut(query, '&');
     const auto [name, value] = Cut(pair, '=');
     query = rest;
     if (name == "db") {
       const auto number = Number(value, 0, 1'000'000);
-      if (!number) return Bad("the database '" + std::string(value) + "' is not a number");
+      if (!number) return bad("the database '" + std::string(value) + "' is not a number");
       url.database = *number;
       continue;
     }
     auto text = Decode(value);
-    if (!text) return Bad("bad percent-encoding in '" + std::string(name) + "'");
+    if (!text) return bad("bad percent-encoding in '" + std::string(name) + "'");
+    if (url.tls) {
+      const auto wrong = TakeTlsOption(name, *text, *url.tls, check_host);
+      if (wrong && !wrong->empty()) return bad(*wrong);
+      if (wrong) continue;
+    }
     if (url.topology == Topology::kSentinel && name == "sentinel_user") {
       url.sentinel_user = *std::move(text);
     } else if (url.topology == Topology::kSentinel && name == "sentinel_password") {
       url.sentinel_password = *std::move(text);
-    } else if (pair.find('@') != pair.npos) {
-      return Bad(kQuestionMark);
     } else {
-      return Bad("unknown option '" + std::string(name) +
-                 "' (db; with sentinel also sentinel_user, sentinel_password)");
+      return bad("unknown option '" + std::string(name) +
+                 "' (db; with sentinel also sentinel_user, sentinel_password; with TLS also "
+                 "ssl_cert_reqs, ssl_check_hostname, ssl_ca_certs, ssl_certfile, ssl_keyfile)");
     }
   }
+  if (!url.tls) return Ok();
+  if (!url.tls->keyfile.empty() && url.tls->certfile.empty()) {
+    return Bad("ssl_keyfile without ssl_certfile");
+  }
+  if (!url.tls->verify && check_host == true) {
+    return Bad("ssl_check_hostname=true with ssl_cert_reqs=none, which checks nothing");
+  }
+  url.tls->check_host = check_host.value_or(true);
   return Ok();
 }
 
@@ -159,20 +207,22 @@ Status ParsePath(std::string_view path, RedisUrl& url) {
 Result<RedisUrl> ParseRedisUrl(std::string_view text) {
   const std::size_t separator = text.find("://");
   if (separator == text.npos) return Bad("no scheme");
-  std::string_view scheme = text.substr(0, separator);
+  const std::string_view scheme = text.substr(0, separator);
   std::string_view rest = text.substr(separator + 3);
   RedisUrl url;
 
-  bool unix_socket = scheme == "unix" || scheme == "redis+unix" || scheme == "valkey+unix";
-  if (scheme.starts_with("rediss") || scheme.starts_with("valkeys")) {
-    return Bad("TLS support is not built in, so the scheme '" + std::string(scheme) +
-               "' cannot be used");
+  std::string_view kind;  // the scheme without redis or valkey
+  for (std::string_view brand : {"redis", "valkey"}) {
+    if (scheme.starts_with(brand)) kind = scheme.substr(brand.size());
   }
-  if (scheme == "redis+sentinel" || scheme == "valkey+sentinel") {
+  const bool plain = scheme == "redis" || scheme == "valkey";
+  const bool unix_socket = scheme == "unix" || kind == "+unix";
+  if (kind.starts_with('s')) url.tls = tls::Options();
+  if (kind == "+sentinel" || kind == "s+sentinel") {
     url.topology = Topology::kSentinel;
-  } else if (scheme == "redis+cluster" || scheme == "valkey+cluster") {
+  } else if (kind == "+cluster" || kind == "s+cluster") {
     url.topology = Topology::kCluster;
-  } else if (scheme != "redis" && scheme != "valkey" && !unix_socket) {
+  } else if (!plain && kind != "s" && !unix_socket) {
     return Bad("unknown scheme '" + std::string(scheme) + "'");
   }
   if (rest.find('#') != rest.npos) return Bad("a fragment (write # as %23)");
@@ -237,14 +287,15 @@ std::string Describe(const RedisUrl& url) {
     hosts += ToString(endpoint);
   }
   const std::string database = std::to_string(url.database);
+  const std::string redis = url.tls ? "rediss" : "redis";
   switch (url.topology) {
     case Topology::kSingle:
       if (!url.endpoints.front().path.empty()) return "unix://" + hosts + "?db=" + database;
-      return "redis://" + hosts + "/" + database;
+      return redis + "://" + hosts + "/" + database;
     case Topology::kSentinel:
-      return "redis+sentinel://" + hosts + "/" + url.service + "/" + database;
+      return redis + "+sentinel://" + hosts + "/" + url.service + "/" + database;
     case Topology::kCluster:
-      return "redis+cluster://" + hosts;
+      return redis + "+cluster://" + hosts;
   }
   return hosts;
 }

@@ -1,11 +1,13 @@
 // Where a server is and how to log in: the URL forms of SMARTCACHE_REDIS_URL. Pure text, no I/O.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "smartcache/result.h"
+#include "smartcache/tls.h"
 
 namespace smartcache::redis {
 
@@ -30,6 +32,7 @@ struct RedisUrl {
   int database = 0;
   std::string service;  // of sentinel
   std::string sentinel_user, sentinel_password;
+  std::optional<tls::Options> tls;  // to the sentinels and to the servers
 };
 
 // kInvalidArgument names what is wrong and what is allowed; it never repeats a password.

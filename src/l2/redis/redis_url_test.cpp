@@ -33,9 +33,10 @@ TEST(RedisUrl, DecodesCredentialsAndNeverShowsThem) {
   EXPECT_EQ(Parse("redis://:secret@h").user, "");
   EXPECT_EQ(Parse("redis://:secret@h").password, "secret");
   EXPECT_EQ(Parse("redis://:sec@ret@h").password, "sec@ret");
-  for (const char* bad :
-       {"redis://:secret%zz@h", "redis://u:secret@h:x", "redis://u:secret@h/x", "redis://secret@h",
-        "redis://u:secret?x@h", "redis://u:1?secret@h", "redis://u:1,b:secret?x@h"}) {
+  for (const char* bad : {"redis://:secret%zz@h", "redis://u:secret@h:x", "redis://u:secret@h/x",
+                          "redis://secret@h", "redis://u:secret?x@h", "redis://u:1?secret@h",
+                          "redis://u:1,b:secret?x@h", "redis://u:1?db=secret@h",
+                          "rediss://u:1?ssl_cert_reqs=secret@h", "redis://u:1?secret=x&y@h"}) {
     const auto result = ParseRedisUrl(bad);
     ASSERT_FALSE(result.ok()) << bad;
     EXPECT_EQ(result.status().message().find("secret"), std::string::npos)
@@ -72,12 +73,45 @@ TEST(RedisUrl, ReadsClusters) {
   EXPECT_EQ(Describe(url), "redis+cluster://n1:7000,n2:7001,[::1]:7002");
 }
 
+TEST(RedisUrl, ReadsHowToUseTls) {
+  EXPECT_EQ(Parse("redis://h").tls, std::nullopt);
+  EXPECT_EQ(Parse("unix:///s").tls, std::nullopt);
+  const tls::Options strict;
+  EXPECT_TRUE(strict.verify && strict.check_host);
+  for (const char* text :
+       {"rediss://h/3", "valkeys://h/3", "rediss://h/3?ssl_cert_reqs=required",
+        "rediss://h?ssl_cert_reqs=optional&db=3", "rediss://h/3?ssl_check_hostname=True"}) {
+    EXPECT_EQ(Parse(text).tls, strict) << text;
+    EXPECT_EQ(Describe(Parse(text)), "rediss://h:6379/3");
+  }
+  EXPECT_EQ(Parse("rediss://h?ssl_ca_certs=/a%20b&ssl_certfile=c@d&ssl_keyfile=k").tls,
+            (tls::Options{.ca_certs = "/a b", .certfile = "c@d", .keyfile = "k"}));
+  EXPECT_EQ(Parse("rediss://h?ssl_check_hostname=false").tls, (tls::Options{.check_host = false}));
+  EXPECT_FALSE(Parse("rediss://h?ssl_cert_reqs=none").tls->verify);
+  EXPECT_FALSE(Parse("rediss://h?ssl_cert_reqs=none&ssl_check_hostname=no").tls->verify);
+  EXPECT_EQ(Describe(Parse("valkeys+cluster://n1,n2?ssl_cert_reqs=none")),
+            "rediss+cluster://n1:6379,n2:6379");
+  const RedisUrl behind = Parse("rediss+sentinel://s1/main?sentinel_password=sp&ssl_ca_certs=/a");
+  EXPECT_EQ(Describe(behind), "rediss+sentinel://s1:26379/main/0");
+  EXPECT_EQ(behind.tls->ca_certs, "/a");
+  EXPECT_EQ(behind.sentinel_password, "sp");
+}
+
 TEST(RedisUrl, SaysWhatIsWrong) {
   const std::pair<const char*, const char*> cases[] = {
       {"cache.example", "no scheme"},
       {"http://h", "unknown scheme 'http'"},
-      {"rediss://h", "TLS support is not built in"},
-      {"valkeys+cluster://h", "TLS support is not built in"},
+      {"rediss+unix:///run/redis.sock", "unknown scheme 'rediss+unix'"},
+      {"redisses://h", "unknown scheme 'redisses'"},
+      {"rediss://h?ssl=1", "unknown option 'ssl'"},
+      {"redis://h?ssl_cert_reqs=none", "unknown option 'ssl_cert_reqs'"},
+      {"rediss://h?ssl_cert_reqs=CERT_NONE", "(allowed: required, optional, none)"},
+      {"rediss://h?ssl_cert_reqs=", "ssl_cert_reqs ''"},
+      {"rediss://h?ssl_check_hostname=maybe", "'maybe' (allowed: true, false)"},
+      {"rediss://h?ssl_cert_reqs=none&ssl_check_hostname=true", "which checks nothing"},
+      {"rediss://h?ssl_keyfile=/k", "ssl_keyfile without ssl_certfile"},
+      {"rediss://h?ssl_ca_certs=", "ssl_ca_certs without a path"},
+      {"rediss://h?ssl_ca_certs=%zz", "bad percent-encoding in 'ssl_ca_certs'"},
       {"redis://", "no host"},
       {"redis://h:0", "'h:0' is not host or host:port"},
       {"redis://h:65536", "'h:65536' is not host or host:port"},
