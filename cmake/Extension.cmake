@@ -1,4 +1,5 @@
-# The extension module djsmartcache._core: the one place where C++ meets Python.
+# The extension modules: djsmartcache._core, the one place where C++ meets Python, and beside it
+# djsmartcache._tls, which only registers itself with that.
 
 find_package(Python 3.10 REQUIRED COMPONENTS Interpreter Development.Module)
 execute_process(COMMAND ${Python_EXECUTABLE} -m nanobind --cmake_dir
@@ -14,6 +15,13 @@ target_link_libraries(_core PRIVATE smartcache)
 # Symbols of the static libraries stay inside, apart from those of other extensions.
 target_link_options(_core PRIVATE LINKER:--exclude-libs,ALL)
 install(TARGETS _core LIBRARY DESTINATION djsmartcache)
+
+if(SMARTCACHE_HAS_TLS)
+  python_add_library(_tls MODULE WITH_SOABI src/python/tls/module.cpp)
+  target_link_libraries(_tls PRIVATE smartcache_tls)
+  target_link_options(_tls PRIVATE LINKER:--exclude-libs,ALL)
+  install(TARGETS _tls LIBRARY DESTINATION djsmartcache)
+endif()
 
 if(SKBUILD)
   if(NOT SMARTCACHE_SYSTEM_LMDB)

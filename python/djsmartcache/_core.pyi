@@ -65,6 +65,20 @@ def check_folder(directory: str, prefix: str) -> None:
         StoreUnavailable: It cannot be used just now: a full disk, too many open files.
     """
 
+def register_tls(capsule: Any) -> None:
+    """Take what djsmartcache._tls makes TLS sessions with; it calls this when it is imported.
+
+    Raises:
+        ImportError: It was built for another version of this module.
+    """
+
+def check_tls(url: str) -> None:
+    """See whether the certificates and keys that a URL names can be used. Does not connect.
+
+    Raises:
+        ValueError: One of them cannot.
+    """
+
 def current() -> Cache | None:
     """The process' cache, or None before configure."""
 

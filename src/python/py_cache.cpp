@@ -20,6 +20,7 @@
 #include "python/hooks.h"
 #include "python/py_value.h"
 #include "smartcache/cache.h"
+#include "smartcache/tls.h"
 
 namespace smartcache::binding {
 namespace {
@@ -318,6 +319,22 @@ void AddCache(nb::module_& module) {
         if (!status.ok()) Raise(status);
       },
       nb::arg("directory"), nb::arg("prefix"));
+  module.def(
+      "register_tls",
+      [](const nb::capsule& capsule) {
+        void* const made =
+            PyCapsule_IsValid(capsule.ptr(), tls::kCapsule) != 0 ? capsule.data() : nullptr;
+        if (made == nullptr) throw nb::import_error("_tls is of another version than _core");
+        tls::Register(*static_cast<const tls::MakeContext*>(made));
+      },
+      nb::arg("capsule"));
+  module.def(
+      "check_tls",
+      [](const std::string& url) {
+        const Status status = WithoutGil([&] { return CheckRedisTls(url); });
+        if (!status.ok()) Raise(status);
+      },
+      nb::arg("url"));
   module.def("current", [] { return current == nullptr ? nb::none() : nb::borrow(current); });
   module.def("close", &CloseCache);
   module.def("after_fork", [] {
