@@ -148,14 +148,6 @@ def test_what_this_version_cannot_do_is_not_accepted_silently(name: str, value: 
         assert "not supported by this version" in message
 
 
-@override_settings(SMARTCACHE_REDIS_URL="rediss://localhost")
-def test_tls_without_its_module_is_an_error_that_tells_what_to_do() -> None:
-    ((id_, message, hint),) = found()
-    assert (id_, "rediss" in message) == ("smartcache.E004", True)
-    assert hint
-    assert "stunnel" in hint
-
-
 @pytest.mark.parametrize(
     ("name", "value", "others"),
     [

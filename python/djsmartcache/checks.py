@@ -17,7 +17,6 @@ from .exceptions import SettingError
 
 _KINDS = {"value": "smartcache.E002", "later": "smartcache.E003"}
 _PREFIXES = (conf.PREFIX, "SMART_CACHE_")
-_TLS_SCHEMES = ("rediss", "valkeys")
 TESTED_VENDORS = frozenset({"postgresql", "sqlite"})
 
 
@@ -57,18 +56,15 @@ def _unknown_names() -> Iterator[Error]:
 
 def _missing_parts() -> Iterator[CheckMessage]:
     settings = conf.current()
-    scheme = (settings.redis_url or "").partition("://")[0]
-    if scheme in _TLS_SCHEMES:
-        yield Error(
-            f"SMARTCACHE_REDIS_URL: {scheme}:// needs TLS, which this version does not have.",
-            hint="Use unix://, redis:// on a private network, or a TLS proxy such as stunnel.",
-            id="smartcache.E004",
-        )
+    if (missing := process.missing_tls()) is not None:
+        yield Error(missing, hint=process.GETTING_TLS, id="smartcache.E004")
     else:
         try:
             process.configure()
             if settings.redis_url is None:
                 _core.check_folder(conf.directory(), settings.key_prefix)
+            else:
+                _core.check_tls(settings.redis_url)
         except (SettingError, ValueError) as error:
             yield Error(str(error), id="smartcache.E005")
         except _core.StoreUnavailable as error:

@@ -48,12 +48,13 @@ def _name(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(r"[\x21-\x7e]{1,100}", value))
 
 
+_BRANDS = ("redis", "valkey")
+TLS_SCHEMES: Final = tuple(
+    f"{brand}s{kind}" for brand in _BRANDS for kind in ("", "+sentinel", "+cluster")
+)
 URL_SCHEMES: Final = (
-    *(
-        f"{brand}{kind}"
-        for brand in ("redis", "valkey")
-        for kind in ("", "s", "+sentinel", "+cluster")
-    ),
+    *(f"{brand}{kind}" for brand in _BRANDS for kind in ("", "+sentinel", "+cluster")),
+    *TLS_SCHEMES,
     "unix",
 )
 LEVELS: Final = ("bounded", "session", "strict")
@@ -87,7 +88,7 @@ class Settings:
         None,
         _URL,
         "Server that holds the entries and tells processes of changes. None: the embedded store, "
-        "shared by the processes of one machine.",
+        "shared by the processes of one machine. rediss:// and its kin are TLS: see docs/guide.md.",
     )
     default_ttl: float | None = setting(
         300, _TTL, "Seconds that an entry lives if nothing else is said."

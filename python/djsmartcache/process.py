@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import importlib
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ def configure() -> _core.Cache:
     with _lock:
         present = _core.current()
         if present is None or wanted != _parameters:
+            if (missing := missing_tls()) is not None:
+                raise SettingError(f"{missing} {GETTING_TLS}")
             try:
                 present = _core.configure(
                     **wanted,
@@ -70,6 +73,29 @@ def configure() -> _core.Cache:
         _hook_forks()
     _core.enable(conf.current().enabled)
     return present
+
+
+GETTING_TLS: Final = (
+    "Install OpenSSL and its headers (Debian: apt-get install libssl-dev), and build djsmartcache "
+    "anew from source: pip install --force-reinstall --no-deps --no-cache-dir "
+    "--no-binary=djsmartcache --config-settings=cmake.define.SMARTCACHE_TLS=ON djsmartcache "
+    "(from a clone: a dot in place of the last word)."
+)
+
+
+def missing_tls() -> str | None:
+    """What keeps a URL from being used that asks for TLS; None: nothing, or it does not ask."""
+    scheme = (conf.current().redis_url or "").partition("://")[0]
+    if scheme not in conf.TLS_SCHEMES:
+        return None
+    try:
+        importlib.import_module("djsmartcache._tls")  # tells the core by itself
+    except ImportError as error:
+        return (
+            f"{conf.PREFIX}REDIS_URL: {scheme}:// needs the optional module djsmartcache._tls: "
+            f"{error}."
+        )
+    return None
 
 
 def _wanted() -> dict[str, Any]:
