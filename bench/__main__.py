@@ -1,7 +1,7 @@
 """Measure djsmartcache beside other caches: ``python -m bench [NAME ...] [--write]``.
 
 Prints a table for each benchmark; ``--write`` puts them into docs/benchmarks.md, with the versions
-and the machine.
+and the machine, in place of the same tables of earlier runs.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ BENCHMARKS = (
     "local_hit",
     "local_copy",
     "store_hit",
-    "invalidation",
     "stampede",
     "hit_ratio",
     "memory",
+    "invalidation",  # takes half an hour, most of it to fill the other caches
 )
 PEERS = (
     "Django",
@@ -40,7 +40,7 @@ PEERS = (
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 
 
-def heading(names: list[str], redis: RedisServer) -> str:
+def heading(redis: RedisServer) -> str:
     versions = ", ".join(f"{peer} {version(peer)}" for peer in PEERS)
     server = redis.client().info("server")["redis_version"]
     return "\n".join(
@@ -50,11 +50,21 @@ def heading(names: list[str], redis: RedisServer) -> str:
             "All contestants of a table ran in one go, in processes of their own and in turn;",
             "medians. Machines are noisy: read ratios, not times.",
             "",
-            f"Made by `python -m bench {' '.join(names)} --write` (`make bench` sets up what it",
-            f"needs) on Python {platform.python_version()}, {os.cpu_count()} cores",
-            f"({platform.machine()}), Redis {server}; {versions}.",
+            "Made by `make bench`; `python -m bench NAME --write` makes the tables of one anew. On",
+            f"Python {platform.python_version()}, {os.cpu_count()} cores ({platform.machine()}), "
+            f"Redis {server};",
+            f"{versions}.",
         ]
     )
+
+
+def with_tables(page: str, head: str, tables: list[str]) -> str:
+    """The page with these tables in place of those of the same titles; a table begins with ##."""
+    kept = {table.partition("\n")[0]: table for table in page.split("\n\n## ")[1:]}
+    for table in tables:
+        text = table.removeprefix("## ").rstrip("\n")
+        kept[text.partition("\n")[0]] = text
+    return "\n\n".join([head, *(f"## {table.rstrip()}" for table in kept.values())]) + "\n"
 
 
 def main() -> int:
@@ -70,17 +80,16 @@ def main() -> int:
         PostgresServer() as postgres,
         tempfile.TemporaryDirectory() as folder,
     ):
-        parts = [heading(names, redis)]
         for name in names:
             redis.flush()
             store = Path(folder) / name
             store.mkdir(mode=0o700)
             place = Place(redis.url, redis.port, postgres.url, str(store))
             for report in importlib.import_module(f"bench.{name}").measure(place):
-                parts.append(report.markdown())
-                print(parts[-1], end="\n\n", flush=True)
+                table = report.markdown()
+                print(table, end="\n\n", flush=True)
                 if arguments.write:
-                    PAGE.write_text("\n\n".join(parts) + "\n")
+                    PAGE.write_text(with_tables(PAGE.read_text(), heading(redis), [table]))
     return 0
 
 
