@@ -26,8 +26,8 @@ from djsmartcache import (
     cache_get,
     cache_set,
     checks,
-    computing,
     conf,
+    logs,
     process,
     smart_cached,
 )
@@ -100,7 +100,7 @@ def use(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[st
     """Let the cache be at a URL."""
 
     def use(url: str) -> None:
-        monkeypatch.setattr(computing, "_logged", {})
+        monkeypatch.setattr(logs, "_logged", {})
         process.close()
         settings.SMARTCACHE_REDIS_URL = url
 
