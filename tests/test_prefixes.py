@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 from tests.children import Child
@@ -20,6 +21,8 @@ ROOT = Path(__file__).parents[1]
 ON_REDIS = pytest.mark.parametrize("store", ["redis"], indirect=True)
 SQLITE = "django.db.backends.sqlite3"
 POSTGRESQL = "django.db.backends.postgresql"
+
+SPAWNS_FILES = (6, 1)  # the first Django whose spawned test processes find copies of a file
 
 Start = Callable[..., Child]
 
@@ -158,7 +161,7 @@ def project(
             cwd=working,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=120,
         )
 
     return run
@@ -168,6 +171,8 @@ def project(
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @ON_REDIS
 def test_processes_of_django_s_runner_share_nothing(project: Any, method: str, kind: str) -> None:
+    if (method, kind) == ("spawn", "file") and django.VERSION < SPAWNS_FILES:
+        pytest.skip("this Django looks for the copy of a file under another name")
     command = ("test", "--parallel", "2", "--noinput", "tests.parallel.suite")
     done = project(kind, "-m", "tests.parallel.manage", method, *command)
     assert done.returncode == 0, done.stdout + done.stderr
