@@ -33,6 +33,8 @@ def proxy(redis_server: RedisServer, settings: Any) -> Iterator[CountingProxy]:
         settings.SMARTCACHE_REDIS_URL = f"redis://127.0.0.1:{proxy.port}/0"
         settings.SMARTCACHE_LOCAL_MAX_BYTES = 0
         assert cache_set("first", 1)  # connects
+        # Until it listens, its greeting looks like a trip of whoever calls meanwhile.
+        until(lambda: process.cache().trusted())
         yield proxy
         process.close()
 

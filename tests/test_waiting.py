@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,9 +17,9 @@ from djsmartcache import _core, process, smart_cached
 from djsmartcache.waiting import Unshared
 from tests.servers import PostgresServer
 from tests.stores import store
-from tests.waiting import LIMIT, until
+from tests.waiting import LIMIT, Waiters, until, waiters
 
-__all__ = ["store"]
+__all__ = ["store", "waiters"]
 pytestmark = pytest.mark.usefixtures("store")
 
 
@@ -50,25 +50,35 @@ class _InATask:
         self.of_task, self.in_thread = of_task, in_thread
 
 
-async def _thread_stands_still(two: _InATask, other: Callable[[], Any]) -> list[str]:
-    """Let `other` run in Django's thread while the coroutine function computes."""
+async def _thread_waits() -> None:
+    while process.cache().stats()["flight_waits"] == 0:
+        await asyncio.sleep(0.01)
+
+
+async def _thread_stands_still(
+    two: _InATask, other: Callable[[], Any], waits: Callable[[], Awaitable[object]]
+) -> list[str]:
+    """Let `other` wait in Django's thread for the coroutine function, which then needs that."""
     leader = asyncio.create_task(two.of_task())
     await two.leads.wait()
     waiter = asyncio.create_task(sync_to_async(other)())
-    await asyncio.sleep(0.3)  # it waits by now, or the test shows nothing
+    await asyncio.wait_for(waits(), LIMIT)
     two.awaited.set()
     return await asyncio.wait_for(asyncio.gather(leader, waiter), LIMIT)
 
 
 async def test_a_thread_that_the_awaited_task_needs_stops_waiting() -> None:
     two = _InATask()
-    assert await _thread_stands_still(two, two.in_thread) == ["of the thread"] * 2
-    assert process.cache().stats()["flight_waits"] == 1
+    found = await _thread_stands_still(two, two.in_thread, _thread_waits)
+    assert found == ["of the thread"] * 2
+    assert two.computed == 2
 
 
-async def test_a_task_stops_waiting_if_the_thread_below_it_is_needed() -> None:
-    two = _InATask()
-    assert await _thread_stands_still(two, async_to_sync(two.of_task)) == ["of the thread"] * 2
+async def test_a_task_stops_waiting_if_the_thread_below_it_is_needed(waiters: Waiters) -> None:
+    two, waits = _InATask(), asyncio.Event()
+    waiters.then(1, waits.set)
+    found = await _thread_stands_still(two, async_to_sync(two.of_task), waits.wait)
+    assert found == ["of the thread"] * 2
     assert two.computed == 2
 
 
@@ -82,7 +92,7 @@ async def test_a_thread_that_nobody_needs_waits_to_the_end() -> None:
     leader = asyncio.create_task(two.of_task())
     await two.leads.wait()
     waiter = asyncio.create_task(request())
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(_thread_waits(), LIMIT)
     two.awaited.set()
     assert await asyncio.wait_for(asyncio.gather(leader, waiter), LIMIT) == ["of the thread"] * 2
     assert two.computed == 1
@@ -107,6 +117,8 @@ def pooled(
     own = connections["default"]
     connections["default"] = connections.create_connection("default")
     with django_db_blocker.unblock():
+        one()  # keys are of the database that the process is at, so it goes there first
+        connections["default"].close()
         yield
         connections["default"].close()
         connections["default"].close_pool()
