@@ -7,14 +7,15 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Executor
 from typing import Any
 
 import pytest
-from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.db import connections
 
 from djsmartcache import _core, process, smart_cached
-from djsmartcache.waiting import Unshared
+from djsmartcache.waiting import Unshared, patient
 from tests.servers import PostgresServer
 from tests.stores import store
 from tests.waiting import LIMIT, Waiters, until, waiters
@@ -205,6 +206,23 @@ def test_a_signal_ends_the_wait_for_another_thread(interrupt: None) -> None:
         done.set()
         leader.join()
     assert slow.get() == 1
+
+
+def test_requests_that_begin_and_end_meanwhile_raise_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Changing(dict[object, Executor]):
+        """As when a request begins in another thread at each step."""
+
+        def values(self) -> Any:
+            for number in range(3):
+                self[number] = SyncToAsync.single_thread_executor
+            for each in super().values():
+                self[len(self)] = each
+                yield each
+
+    monkeypatch.setattr(SyncToAsync, "context_to_thread_executor", Changing())
+    assert patient()
 
 
 def test_what_patience_raises_ends_the_wait() -> None:

@@ -25,6 +25,7 @@ from django.db import connections
 from . import _core
 
 ASK_EVERY: Final = 0.1  # seconds, as in the core
+_LOOKS: Final = 5
 
 
 def patient() -> bool:
@@ -52,8 +53,7 @@ def _wanted(thread: threading.Thread, serving: Executor | None = None) -> bool:
 
 
 def _executors_of(thread: threading.Thread) -> Iterator[Executor]:
-    pools = [SyncToAsync.single_thread_executor, *SyncToAsync.context_to_thread_executor.values()]
-    for pool in pools:
+    for pool in _pools():
         if thread in getattr(pool, "_threads", ()):
             yield pool
     standing: Any = getattr(AsyncToSync.executors, "current", None)
@@ -61,6 +61,15 @@ def _executors_of(thread: threading.Thread) -> Iterator[Executor]:
         if getattr(standing, "_work_thread", None) is thread:
             yield standing
         standing = getattr(standing, "_old_executor", None)
+
+
+def _pools() -> list[Executor]:
+    single: Executor = SyncToAsync.single_thread_executor
+    for _ in range(_LOOKS):
+        # Requests that begin or end in the thread of the loop change the dictionary meanwhile.
+        with contextlib.suppress(RuntimeError):
+            return [single, *SyncToAsync.context_to_thread_executor.values()]
+    return [single]  # until it is looked at again
 
 
 def _queued(executor: Executor) -> bool:
