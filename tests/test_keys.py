@@ -12,12 +12,13 @@ import pathlib
 import threading
 import uuid
 import zoneinfo
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db import connections
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
 from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
@@ -225,6 +226,17 @@ def test_the_user_of_a_visitor_is_one_and_the_same() -> None:
         made = [TWO.key((hold(visitor(device=each)),), {}) for each in (1, 1, 2)]
         assert made[0] == made[1] != made[2]
         assert TWO.key((hold(visitor()),), {}) not in made
+
+
+@pytest.mark.parametrize("extra", [HttpRequest(), lambda: 1, [threading.Lock()], object()])
+@pytest.mark.parametrize("hold", [lambda user: user, lambda user: [user]])
+def test_a_visitor_with_what_no_content_tells_has_no_identity(
+    extra: object, hold: Callable[[object], object]
+) -> None:
+    made = AnonymousUser()
+    vars(made)["extra"] = extra
+    with pytest.raises(UnkeyableArgument):
+        TWO.key((hold(made),), {})
 
 
 def test_a_visitor_of_the_project_s_own_has_no_identity() -> None:

@@ -295,13 +295,13 @@ def _identified(name: str, value: Any, function: str) -> tuple[bytes, int]:
     value = _unwrapped(value)
     if isinstance(value, models.Model):
         return _instance(name, value, function), fingerprint(value)
-    if is_anonymous(value):
-        return ANONYMOUS, _extras(value)
     if isinstance(value, HttpRequest) or is_wrapped_request(value):
         return REQUEST, 0
     if isinstance(value, View):
         return VIEW, 0
     try:
+        if is_anonymous(value):
+            return ANONYMOUS, _extras(value)
         return render(value), 0
     except _Unkeyable as found:
         made = isinstance(found.value, type)
@@ -380,12 +380,13 @@ def is_anonymous(value: Any) -> bool:
 
 
 def _extras(user: Any) -> int:
-    """64-bit hash of what middleware has set on the user of a visitor; 0: nothing."""
+    """64-bit hash of what middleware has set on the user of a visitor; 0: nothing.
+
+    It alone tells visitors apart, so what cannot be told by content is refused.
+    """
     if not vars(user):
         return 0
-    digest = hashlib.blake2b(digest_size=8)
-    _feed_attribute(digest, vars(user), {id(user)})
-    return _number(digest)
+    return _number(hashlib.blake2b(_items(vars(user).items()), digest_size=8))
 
 
 def _unwrapped(value: Any) -> Any:
