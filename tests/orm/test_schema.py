@@ -293,7 +293,7 @@ def test_asking_is_no_query_of_the_users() -> None:
     assert not [sql for sql in made_queries if "pg_class" in sql or "sqlite_master" in sql]
 
 
-@pytest.mark.parametrize("end", ["commit", "rollback", "COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("end", ["commit", "rollback", "COMMIT", "ROLLBACK", "CLOSE"])
 def test_what_is_read_of_a_schema_before_its_change_ends_is_read_again(end: str) -> None:
     if not connection.features.can_rollback_ddl:
         pytest.skip("its changes are committed at once")
@@ -307,7 +307,7 @@ def test_what_is_read_of_a_schema_before_its_change_ends_is_read_again(end: str)
     if end.isupper():
         run("BEGIN")
         change()
-        run(end)
+        connection.close() if end == "CLOSE" else run(end)
     else:
         with transaction.atomic():
             change()

@@ -103,8 +103,10 @@ def of_table(connection: BaseDatabaseWrapper, name: str) -> Columns:
     if table not in known:
         met = _met.setdefault(scopes.database(connection), set())
         met.add(scopes.bare(name))
-        known.update(_read(connection, sorted(met)))
-    return known[table]
+        found = _read(connection, sorted(met))
+        known.update(found)
+        return found[table]
+    return known.get(table, {})  # another thread may have forgotten it: not known
 
 
 def are_met(connection: BaseDatabaseWrapper, name: str) -> bool:

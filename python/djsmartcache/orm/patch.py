@@ -256,10 +256,12 @@ def _forget_remade(connection: BaseDatabaseWrapper) -> None:
 
 def _rolling_back(original: Original) -> Original:
     def rollback(self: BaseDatabaseWrapper) -> None:
-        original(self)
+        try:
+            original(self)
+        finally:
+            _forget_remade(self)  # rolled back as well if the connection is lost
         transaction.ended(self)
         transaction.discard(self)
-        _forget_remade(self)
 
     return rollback
 
@@ -272,6 +274,7 @@ def _closing(original: Original) -> Original:
             state_of(self).session_locks = 0
             transaction.ended(self)
             transaction.settle(self)
+            _forget_remade(self)
             prefixes.notice_database(connection=self)
 
     return close
