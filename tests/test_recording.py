@@ -284,3 +284,12 @@ def test_a_session_of_a_task_behaves_as_without(form: str, key: str) -> None:
         assert record.reads() == {f"session:{key}"}
     elif form in ("akeys", "aitems", "avalues"):
         assert record.reads() == {"session"}
+
+
+def test_a_session_of_two_requests_counts_for_the_second_as_well() -> None:
+    outer, inner = RequestFactory().get("/"), HttpRequest()
+    outer.session = inner.session = SessionStore()
+    outer.session["theme"] = "dark"
+    with recording(outer), recording(inner) as record:
+        assert inner.session["theme"] == "dark"
+    assert "session" in record.reads()

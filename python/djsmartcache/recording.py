@@ -162,7 +162,8 @@ def _read(request: HttpRequest, name: str, get: Callable[[], Any]) -> Any:
     elif name == "session":
         value = get()
         with unrecorded():
-            watched = ACTIVE in getattr(value, "__dict__", {})
+            # By this request: one session may be of two, and is watched for the first alone.
+            watched = getattr(value, "__dict__", {}).get(ACTIVE, ()) is records
         if not watched:
             note_in(records, name, value)
         return value
