@@ -558,3 +558,21 @@ class TestConflicts:
         Product.objects.bulk_create([lamp, added], **options)
         assert not in_light.fresh
         assert of_desk.fresh
+
+
+@pytest.mark.parametrize("how", ["create", "bulk", "upsert"])
+def test_a_key_that_the_database_makes_shorter_is_found_under_the_short_one(how: str) -> None:
+    absent = read(lambda: list(Country.objects.filter(pk="at")))
+    named = read(lambda: list(Country.objects.filter(name="Austria")))
+    long = Country(code="at ", name="Austria")  # of PostgreSQL's varchar(2)
+    if how == "create":
+        long.save(force_insert=True)
+    elif how == "bulk":
+        Country.objects.bulk_create([long])
+    else:
+        Country.objects.bulk_create(
+            [long], update_conflicts=True, unique_fields=["code"], update_fields=["name"]
+        )
+    assert not named.fresh
+    if Country.objects.filter(pk="at").exists():
+        assert not absent.fresh

@@ -95,7 +95,7 @@ class Write:
         Rows that meet in another column than the key it would refuse.
         """
         if self.resolves() and [*self.query.unique_fields] == [self.key]:
-            self._name([getattr(each, self.key.attname) for each in self.query.objs])
+            self._name_sent()
 
     def inserted(self, rows: Sequence[Any], returning: Sequence[Field[Any, Any]]) -> None:
         """Find the rows of an INSERT, in what it returned or among the values that it sent.
@@ -106,11 +106,17 @@ class Write:
             position = list(returning).index(self.key)
             self._name([row[position] for row in rows])
         elif self.key in self.query.fields and not self.resolves():
-            self._name([getattr(each, self.key.attname) for each in self.query.objs])
+            self._name_sent()
 
     def resolves(self) -> bool:
         """Whether an INSERT changes the rows that it conflicts with."""
         return bool(self.query.on_conflict == OnConflict.UPDATE)
+
+    def _name_sent(self) -> None:
+        values = [getattr(each, self.key.attname) for each in self.query.objs]
+        rounded = isinstance(target(self.key), DecimalField)
+        if not rounded and not any(map(self._may_be_changed, values)):
+            self._name(values)
 
     def _name(self, values: list[Any]) -> None:
         if not self.names_rows or any(hasattr(value, "as_sql") for value in values):
