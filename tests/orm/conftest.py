@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from asgiref.sync import SyncToAsync
 from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
@@ -73,8 +75,16 @@ def _use(settings: dict[str, Any]) -> None:
     connections.configure_settings({"default": settings})
     # A wrapper keeps the settings it was made with.
     connections["default"] = connections.create_connection("default")
+    # Django's thread for synchronous code outlives tests, and has a connection of its own.
+    SyncToAsync.single_thread_executor.submit(_forget_connection).result()
     # Django remembers the ids of content types by alias, and this is another database.
     ContentType.objects.clear_cache()
+
+
+def _forget_connection() -> None:
+    connections.close_all()
+    with contextlib.suppress(AttributeError):  # it has none
+        del connections["default"]
 
 
 @pytest.fixture(params=["embedded", "redis"])
