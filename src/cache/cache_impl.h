@@ -127,7 +127,9 @@ class CacheImpl final : public Cache,
   bool Ready();
   // kHit, or kBypass for "not in L1"; sets `stale` to an entry past its soft TTL that may be
   // served.
-  Answer FindLocal(std::string_view key, Tag hash, const FindOptions& options, LocalRef& stale);
+  // `ask`: whether the store is asked for the tokens of an entry that cannot be judged without.
+  Answer FindLocal(std::string_view key, Tag hash, const FindOptions& options, bool ask,
+                   LocalRef& stale);
   Answer LeadOn(StatePtr state, LocalRef stale_local);
   Answer Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_stored);
   // `state` may be null: no flight then.

@@ -802,6 +802,20 @@ TEST_P(CacheTest, ReadOfSeveralTakesOneTripForEntriesAndOneForTokens) {
   EXPECT_EQ(a.cache->stats().Get(Counter::kMiss), 3u);
 }
 
+TEST_P(CacheTest, ReadOfSeveralThatNothingVouchesForTakesNoTripOfEach) {
+  Process a = Spawn();
+  std::vector<std::string> keys;
+  for (int i = 0; i < 50; ++i) {
+    keys.push_back("k" + std::to_string(i));
+    Call(a, keys.back(), {row}, "v");
+  }
+  const auto calls = a.store->calls();
+  for (const Answer& answer : a.cache->GetMany(keys)) {
+    EXPECT_TRUE(answer.kind == AnswerKind::kHit || answer.kind == AnswerKind::kStored);
+  }
+  EXPECT_LE(a.store->calls() - calls, 2u);
+}
+
 TEST_P(CacheTest, ManyInvalidationsAreReplayedInPartsThatStayDone) {
   Process a = Spawn();
   std::vector<Tag> tags;

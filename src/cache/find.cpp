@@ -32,7 +32,7 @@ bool CacheImpl::Ready() {
   return store_->Available();
 }
 
-Answer CacheImpl::FindLocal(std::string_view key, Tag hash, const FindOptions& options,
+Answer CacheImpl::FindLocal(std::string_view key, Tag hash, const FindOptions& options, bool ask,
                             LocalRef& stale) {
   LocalRef entry = table_.Find(hash, key);
   if (!entry) return {};
@@ -47,7 +47,8 @@ Answer CacheImpl::FindLocal(std::string_view key, Tag hash, const FindOptions& o
     return {};
   }
   Freshness freshness = JudgeLocal(*entry, TrustAt(), now);
-  if (freshness == Freshness::kUnknown && store_->Available()) freshness = Revalidate(*entry);
+  if (freshness == Freshness::kUnknown && ask && store_->Available())
+    freshness = Revalidate(*entry);
   if (freshness == Freshness::kStale) {
     stats_.Add(Counter::kMissInvalidated);
     table_.Erase(*entry);
@@ -78,7 +79,7 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
   for (int vain_waits = 0; vain_waits <= kMaxVainWaits;) {
     if (!pending_.empty() && !Replay()) return bypass();
     LocalRef stale;
-    Answer local = FindLocal(key, hash, options, stale);
+    Answer local = FindLocal(key, hash, options, true, stale);
     if (local.kind == AnswerKind::kHit) return local;
     if (!store_->Available()) return bypass();
 
@@ -274,7 +275,7 @@ Answer CacheImpl::Get(std::string_view key, std::uint64_t identity) {
   EnsureStarted();
   if (!pending_.empty() && !Replay()) return {};
   LocalRef stale;
-  Answer answer = FindLocal(key, hash, options, stale);
+  Answer answer = FindLocal(key, hash, options, true, stale);
   if (answer.kind == AnswerKind::kHit || !store_->Available()) return answer;
   auto fetched = Fetch(key, hash, options);
   if (!fetched.ok()) return {};
@@ -299,8 +300,9 @@ std::vector<Answer> CacheImpl::GetMany(std::span<const std::string> keys) {
   std::vector<Placeholder> own;
   const TrustNow trust = TrustAt();
   for (std::size_t i = 0; i < keys.size(); ++i) {
+    // What cannot be judged here is read again with the others, instead of asked for by itself.
     LocalRef stale;
-    answers[i] = FindLocal(keys[i], KeyTag(keys[i]), options, stale);
+    answers[i] = FindLocal(keys[i], KeyTag(keys[i]), options, false, stale);
     if (answers[i].kind == AnswerKind::kHit) continue;
     wanted.push_back(keys[i]);
     places.push_back(i);
