@@ -77,8 +77,8 @@ PyLead::PyLead(std::shared_ptr<Cache> cache, Lead lead)
 PyLead::~PyLead() {
   if (InterpreterGone()) {
     // Ending it would ask the store with Python's lock held. Its lock's lease ends by itself.
-    new std::optional<Lead>(std::move(lead_));
-    new std::shared_ptr<Cache>(std::move(cache_));
+    LeaveBehind(lead_);
+    LeaveBehind(cache_);
     return;
   }
   if (!lead_) return;
@@ -94,8 +94,8 @@ std::optional<Lead> PyLead::Take() {
   return taken;
 }
 
-bool PyLead::Fill(nb::object value, nb::object tags, nb::object ttl, double stale, double cost,
-                  std::uint64_t identity, bool local, nb::object encoded) {
+bool PyLead::Fill(const nb::object& value, nb::handle tags, nb::handle ttl, double stale,
+                  double cost, std::uint64_t identity, bool local, const nb::object& encoded) {
   DrainDropped();
   // Taken at once: user code below may run, and another thread may call.
   std::optional<Lead> lead = Take();

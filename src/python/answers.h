@@ -30,8 +30,8 @@ class PyLead {
 
   [[nodiscard]] nb::bytes key() const { return nb::bytes(key_.data(), key_.size()); }
   [[nodiscard]] Token key_token() const { return key_token_; }
-  bool Fill(nb::object value, nb::object tags, nb::object ttl, double stale, double cost,
-            std::uint64_t identity, bool local, nb::object encoded);
+  bool Fill(const nb::object& value, nb::handle tags, nb::handle ttl, double stale, double cost,
+            std::uint64_t identity, bool local, const nb::object& encoded);
   void Abandon(bool retry);
 
  private:

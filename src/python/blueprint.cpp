@@ -46,8 +46,9 @@ PyObject* Blueprint::BuildList(const Node& node, Memo& memo) const {
   PyObject* made = PyList_New(size);
   if (made == nullptr) return nullptr;
   // The collector's API shows the list to anyone while it is filled: no empty places.
-  for (Py_ssize_t i = 0; i < size; ++i)
+  for (Py_ssize_t i = 0; i < size; ++i) {
     PyList_SET_ITEM(made, i, Py_NewRef(PyTuple_GET_ITEM(members, i)));
+  }
   Note(node, memo, made);
   for (std::uint32_t i = 0; i < node.children; ++i) {
     const Child& child = children_[node.first_child + i];

@@ -57,8 +57,9 @@ PyObject* GetAttribute(PyObject* self, PyObject* name) {
   const Ref found = Ref::Steal(PyObject_GetAttr(function, name));
   if (!found) return nullptr;
   const bool handle = PyUnicode_GET_LENGTH(name) != 0 && PyUnicode_READ_CHAR(name, 0) != '_';
-  if (!handle && PyUnicode_CompareWithASCIIString(name, "__wrapped__") != 0)
+  if (!handle && PyUnicode_CompareWithASCIIString(name, "__wrapped__") != 0) {
     return Py_NewRef(found.get());
+  }
   const Ref dict = Ref::Steal(PyObject_GenericGetDict(function, nullptr));
   if (!dict) return nullptr;
   const int contains = PyDict_Contains(dict.get(), name);
@@ -68,8 +69,9 @@ PyObject* GetAttribute(PyObject* self, PyObject* name) {
 }
 
 PyObject* Compare(PyObject* left, PyObject* right, int operation) {
-  if ((operation != Py_EQ && operation != Py_NE) || Py_TYPE(right) != type)
+  if ((operation != Py_EQ && operation != Py_NE) || Py_TYPE(right) != type) {
     Py_RETURN_NOTIMPLEMENTED;
+  }
   const bool same = Of(left)->function == Of(right)->function && Of(left)->self == Of(right)->self;
   return PyBool_FromLong(same == (operation == Py_EQ));
 }

@@ -140,8 +140,9 @@ inline PyObject* Answer(PyObject* self, PyObject* const* args, std::size_t flags
   const Call call{args, PyVectorcall_NARGS(flags), names};
   KeyBuffer key;
   std::uint64_t identity = 0;
-  if (!MakeKey(function, call, key.text(), identity)) [[unlikely]]
+  if (!MakeKey(function, call, key.text(), identity)) [[unlikely]] {
     return nullptr;
+  }
   if (process.answers()) [[likely]] {
     if (const LocalRef entry = process.cache->Peek(KeyTag(key.text()), key.text(), identity)) {
       PyObject* copy = PyValue::Copy(*entry);

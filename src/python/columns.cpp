@@ -29,8 +29,9 @@ bool ToInt(ColumnType type, PyObject* value, std::int64_t& out) {
       codec::DateTime moment;
       const codec::ZoneKind zone =
           type == ColumnType::kDateTime ? codec::ZoneKind::kNaive : codec::ZoneKind::kUtc;
-      if (!ReadDateTime(value, moment, owner) || moment.fold || moment.zone.kind != zone)
+      if (!ReadDateTime(value, moment, owner) || moment.fold || moment.zone.kind != zone) {
         return false;
+      }
       out = moment.micros;
       return true;
     }
@@ -157,8 +158,9 @@ bool ColumnWriter::TakeTexts(Scalar scalar, const std::vector<Ref>& values) {
       Ref text = scalar == Scalar::kDecimal ? Ref::Steal(PyObject_Str(value)) : values[i];
       Ref encoded;
       if (!text || !TextOf(text.get(), texts_[i], encoded)) return false;
-      if (encoded || text.get() != value)
+      if (encoded || text.get() != value) {
         owners_.push_back(encoded ? std::move(encoded) : std::move(text));
+      }
     }
   }
   return true;

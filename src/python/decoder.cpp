@@ -113,7 +113,7 @@ class Decoder {
 
   Ref List() {
     const std::size_t size = reader_.ReadCount();
-    const Ref list = Number(Ref::Steal(PyList_New(0)));
+    Ref list = Number(Ref::Steal(PyList_New(0)));
     if (!list || !reader_.ok()) return {};
     for (std::size_t i = 0; i < size; ++i) {
       const Ref member = Value();
@@ -139,7 +139,7 @@ class Decoder {
 
   Ref Dict() {
     const std::size_t size = reader_.ReadCount();
-    const Ref dict = Number(Ref::Steal(PyDict_New()));
+    Ref dict = Number(Ref::Steal(PyDict_New()));
     if (!dict || !reader_.ok()) return {};
     for (std::size_t i = 0; i < size; ++i) {
       const Ref key = Key();
@@ -162,13 +162,15 @@ class Decoder {
   Ref QuerySet() {
     const std::size_t number = objects_.size();
     objects_.emplace_back();  // nothing inside refers to the queryset itself but by the shell
-    if (reader_.Next() != Type::kTuple || reader_.ReadCount() != 3 || reader_.Next() != Type::kInt)
+    if (reader_.Next() != Type::kTuple || reader_.ReadCount() != 3 ||
+        reader_.Next() != Type::kInt) {
       return {};
+    }
     const std::int64_t codec = reader_.ReadInt();
     if (codec < 0 || codec > UINT8_MAX || reader_.Next() != Type::kBytes) return {};
     const std::string_view shell = reader_.ReadBytes();
     if (!reader_.ok()) return {};
-    const Ref query_set = Ref::Steal(CallLoads(shell, static_cast<std::uint8_t>(codec)));
+    Ref query_set = Ref::Steal(CallLoads(shell, static_cast<std::uint8_t>(codec)));
     if (!query_set || ClassOf(Py_TYPE(query_set.get())).kind != ClassKind::kQuerySet) return {};
     objects_[number] = query_set;
     const Ref results = Value();

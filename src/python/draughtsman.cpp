@@ -128,8 +128,9 @@ class Draughtsman {
 
   // Second sight of an object: a node that refers to the first one's place in the memo.
   Drawn DrawAgain(Met& met) {
-    if (met.node == kUnderWay)
+    if (met.node == kUnderWay) {
       return kRefused;  // a cycle through a tuple: it cannot be made before its members
+    }
     Blueprint::Node& first = plan_.nodes_[met.node];
     if (first.again == Blueprint::kOnce) first.again = again_++;
     Blueprint::Node node;
@@ -260,9 +261,9 @@ class Draughtsman {
     if (!dict || !PyDict_CheckExact(dict.get())) return kRefused;
     Ref copy = Ref::Steal(PyDict_Copy(dict.get()));
     if (!copy) return kRefused;
-    if (kind == ClassKind::kModelState) {
-      // Weak references to the other instances of the result.
-      if (PyDict_DelItemString(copy.get(), "peers") != 0) PyErr_Clear();
+    // Weak references to the other instances of the result.
+    if (kind == ClassKind::kModelState && PyDict_DelItemString(copy.get(), "peers") != 0) {
+      PyErr_Clear();
     }
     plan_.weight_ += kObjectWeight;
     return DrawDict(std::move(copy), Py_TYPE(value), depth, may_repeat ? value : nullptr);

@@ -48,8 +48,9 @@ bool SameKeys(PyObject* dict, const std::vector<Ref>& names, PyObject* except) {
     if (key == except) continue;
     if (at == names.size()) return false;
     PyObject* name = names[at].get();
-    if (key != name && (!PyUnicode_CheckExact(key) || PyUnicode_Compare(key, name) != 0))
+    if (key != name && (!PyUnicode_CheckExact(key) || PyUnicode_Compare(key, name) != 0)) {
       return false;
+    }
     ++at;
   }
   return at == names.size();
@@ -261,8 +262,9 @@ class Encoder {
     if (!TakeKeys(members[0].get(), nullptr, layout.fields)) return false;
     layout.columns.resize(layout.fields.size());
     for (const Ref& member : members) {
-      if (!PyDict_CheckExact(member.get()) || !SameKeys(member.get(), layout.fields, nullptr))
+      if (!PyDict_CheckExact(member.get()) || !SameKeys(member.get(), layout.fields, nullptr)) {
         return false;
+      }
       TakeValues(member.get(), nullptr, layout.columns, 0);
     }
     return true;

@@ -29,7 +29,7 @@ std::string TextOf(nb::handle text) {
   return std::string(utf8);
 }
 
-Tag MakeTagOf(nb::str kind, nb::str scope, nb::handle detail) {
+Tag MakeTagOf(const nb::str& kind, const nb::str& scope, nb::handle detail) {
   const std::string_view letter = kind.c_str();
   if (letter.size() != 1 || std::string_view("tbqrcu").find(letter[0]) == std::string_view::npos) {
     PyErr_Format(PyExc_ValueError, "kind is one of t, b, q, r, c, u, not %R", kind.ptr());
@@ -44,21 +44,22 @@ nb::object Encode(nb::handle value) {
   return nb::make_tuple(ToBytes(payload->bytes), payload->codec);
 }
 
-nb::object Decode(nb::bytes payload, std::uint8_t codec) {
+nb::object Decode(const nb::bytes& payload, std::uint8_t codec) {
   PyObject* value = DecodeValue(View(payload), codec);
   if (value == nullptr && PyErr_Occurred() != nullptr) nb::raise_python_error();
   if (value == nullptr) throw nb::value_error("the payload cannot be decoded");
   return nb::steal(value);
 }
 
-nb::bytes EncodeEnvelope(nb::handle secret, nb::bytes key, nb::bytes payload, std::uint8_t codec) {
+nb::bytes EncodeEnvelope(nb::handle secret, const nb::bytes& key, const nb::bytes& payload,
+                         std::uint8_t codec) {
   EntryHeader header;
   header.hard_ttl = header.soft_ttl = kNever;
   header.codec = codec;
   return ToBytes(EncodeEntry(SecretOf(secret), View(key), header, View(payload)));
 }
 
-nb::object DecodeEnvelope(nb::handle secret, nb::bytes key, nb::bytes envelope) {
+nb::object DecodeEnvelope(nb::handle secret, const nb::bytes& key, const nb::bytes& envelope) {
   const Result<EntryView> entry = DecodeEntry(SecretOf(secret), View(key), View(envelope));
   if (!entry.ok()) return nb::none();
   return nb::make_tuple(ToBytes(entry->payload), entry->header.codec);
@@ -80,7 +81,7 @@ nb::bytes EncodeText(nb::handle value) {
 
 void AddFunctions(nb::module_& module) {
   module.def("tag", &MakeTagOf, nb::arg("kind"), nb::arg("scope"), nb::arg("detail") = "");
-  module.def("key_tag", [](nb::bytes key) { return KeyTag(View(key)); }, nb::arg("key"));
+  module.def("key_tag", [](const nb::bytes& key) { return KeyTag(View(key)); }, nb::arg("key"));
   module.def("encode", &Encode, nb::arg("value").none());
   module.def("decode", &Decode, nb::arg("payload"), nb::arg("codec"));
   module.def("encode_entry", &EncodeEnvelope, nb::arg("secret"), nb::arg("key"), nb::arg("payload"),

@@ -27,6 +27,7 @@ bool InterpreterGone() { return interpreter_gone.load(std::memory_order_acquire)
 
 void MarkInterpreterGone() { interpreter_gone.store(true, std::memory_order_release); }
 
+// NOLINTNEXTLINE(bugprone-unsafe-to-allow-exceptions): what unwinds through it is pthread_exit
 GilRelease::~GilRelease() noexcept(false) {
   if (Finalizing()) SleepForEver();
   try {

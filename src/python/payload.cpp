@@ -20,8 +20,9 @@ std::optional<Payload> CallDumps(PyObject* value) {
   unsigned char codec = 0;
   if (PyTuple_Check(reply.get()) == 0 ||
       PyArg_ParseTuple(reply.get(), "Sb;dumps must return (bytes, codec)", &bytes, &codec) == 0) {
-    if (PyErr_Occurred() == nullptr)
+    if (PyErr_Occurred() == nullptr) {
       PyErr_SetString(PyExc_TypeError, "dumps must return (bytes, codec)");
+    }
     return std::nullopt;
   }
   return Payload{{PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))},

@@ -34,8 +34,9 @@ KeyField FieldOf(const PlanParts& parts, nb::handle field) {
   made.argument = IndexOf(parts, field[0]);
   for (const nb::handle step : field[1]) {
     const std::string kind = nb::cast<std::string>(step[0]);
-    if (kind != "attr" && kind != "item")
+    if (kind != "attr" && kind != "item") {
       throw nb::value_error("a step is ('attr', name) or ('item', key)");
+    }
     const nb::object name = step[1];
     made.path.push_back(
         {kind == "item", kind == "attr" ? Interned(name) : Ref::Borrow(name.ptr())});
@@ -58,8 +59,8 @@ void TakeTemplate(PlanParts& parts, nb::handle pieces) {
 }
 
 void Init(KeyPlan* self, nb::handle parameters, std::size_t positional, nb::handle keyword_only,
-          nb::handle varargs, nb::handle varkw, nb::dict defaults, std::string literal,
-          nb::handle pieces, nb::object identify) {
+          nb::handle varargs, nb::handle varkw, const nb::dict& defaults, std::string literal,
+          nb::handle pieces, const nb::object& identify) {
   PlanParts parts;
   for (const nb::handle name : parameters) parts.names.push_back(Interned(name));
   parts.by_position = parts.names.size();
@@ -85,7 +86,7 @@ void Init(KeyPlan* self, nb::handle parameters, std::size_t positional, nb::hand
   new (self) KeyPlan(std::move(parts));
 }
 
-nb::object Key(const KeyPlan& self, nb::tuple args, nb::dict kwargs) {
+nb::object Key(const KeyPlan& self, const nb::tuple& args, const nb::dict& kwargs) {
   UnpackedCall unpacked;
   std::string key;
   std::uint64_t identity = 0;
@@ -118,8 +119,9 @@ void AddKeyPlan(nb::module_& module) {
            nb::arg("defaults"), nb::arg("literal"), nb::arg("template").none(), nb::arg("identify"))
       .def("key", &Key, nb::arg("args"), nb::arg("kwargs"));
   plan_of = [](PyObject* object) -> const KeyPlan* {
-    if (nb::isinstance<KeyPlan>(object) && nb::inst_ready(object))
+    if (nb::isinstance<KeyPlan>(object) && nb::inst_ready(object)) {
       return nb::inst_ptr<KeyPlan>(object);
+    }
     PyErr_Format(PyExc_TypeError, "plan must be a KeyPlan, not %.200s", Py_TYPE(object)->tp_name);
     return nullptr;
   };

@@ -50,7 +50,7 @@ class PyCache {
   explicit PyCache(std::shared_ptr<Cache> cache) : cache_(std::move(cache)) {}
   ~PyCache() {
     if (InterpreterGone()) {
-      new std::shared_ptr<Cache>(std::move(cache_));  // its threads and values end with the process
+      LeaveBehind(cache_);  // its threads and values end with the process
     } else {
       WithoutGil([this] { cache_.reset(); });
     }
@@ -236,7 +236,7 @@ void Replace(PyObject*& kept, nb::object value) {
   Py_XDECREF(old);
 }
 
-nb::object Configure(nb::kwargs settings) {
+nb::object Configure(const nb::kwargs& settings) {
   DrainDropped();
   const Settings wanted = SettingsOf(settings);
   // Made before the old one is closed, so that a bad URL changes nothing.

@@ -89,8 +89,9 @@ bool KeyPlan::Render(const Call& call, std::string& key, std::uint64_t& identity
   }
   const std::size_t start = key.size();
   Renderer renderer(key, parts_.identify.get());
-  if (!(parts_.automatic ? RenderAutomatic(bound, renderer) : RenderTemplate(bound, renderer)))
+  if (!(parts_.automatic ? RenderAutomatic(bound, renderer) : RenderTemplate(bound, renderer))) {
     return false;
+  }
   identity = renderer.identity();
   if (key.size() - start > kMaxKeyBytes) [[unlikely]] {
     std::string own = key.substr(start);

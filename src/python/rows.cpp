@@ -68,8 +68,9 @@ PyObject* FetchMode(unsigned index) {
                                                       "FETCH_RAISE"};
   static PyObject* modes[kFetchModes] = {};
   if (index == 0 || index >= kFetchModes) return nullptr;
-  if (modes[index] == nullptr)
+  if (modes[index] == nullptr) {
     modes[index] = Imported("django.db.models.fetch_modes", kNames[index]);
+  }
   return modes[index];
 }
 

@@ -42,8 +42,9 @@ std::string QualifiedName(const std::string& literal) {
 
 Ref Make(const PlanParts& parts) {
   const Ref scope = Ref::Steal(PyDict_New());
-  if (!scope || PyDict_SetItemString(scope.get(), "__builtins__", PyEval_GetBuiltins()) != 0)
+  if (!scope || PyDict_SetItemString(scope.get(), "__builtins__", PyEval_GetBuiltins()) != 0) {
     return {};
+  }
   const Ref done =
       Ref::Steal(PyRun_String(SourceOf(parts).c_str(), Py_file_input, scope.get(), scope.get()));
   if (!done) return {};
@@ -51,8 +52,9 @@ Ref Make(const PlanParts& parts) {
   const std::string qualified = QualifiedName(parts.literal);
   const Ref name = Ref::Steal(
       PyUnicode_FromStringAndSize(qualified.data(), static_cast<Py_ssize_t>(qualified.size())));
-  if (!made || !name || PyObject_SetAttrString(made.get(), "__qualname__", name.get()) != 0)
+  if (!made || !name || PyObject_SetAttrString(made.get(), "__qualname__", name.get()) != 0) {
     return {};
+  }
   return made;
 }
 
@@ -63,8 +65,9 @@ void RaiseForWrongArguments(const PlanParts& parts, const Call& call) {
   if (!stand_in) return;
   const Ref result = Ref::Steal(PyObject_Vectorcall(
       stand_in.get(), call.args, static_cast<std::size_t>(call.positional), call.names));
-  if (result)
+  if (result) {
     PyErr_Format(PyExc_TypeError, "%s() was called with wrong arguments", parts.literal.c_str());
+  }
 }
 
 }  // namespace smartcache::binding

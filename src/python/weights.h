@@ -20,8 +20,9 @@ inline std::size_t ScalarWeight(PyObject* value) {
     return kObjectWeight + static_cast<std::size_t>(PyUnicode_GET_LENGTH(value)) *
                                static_cast<std::size_t>(PyUnicode_KIND(value));
   }
-  if (PyBytes_Check(value))
+  if (PyBytes_Check(value)) {
     return kObjectWeight + static_cast<std::size_t>(PyBytes_GET_SIZE(value));
+  }
   return 32;
 }
 

@@ -11,7 +11,8 @@ smartcache::tls::MakeContext make = &smartcache::tls::MakeOpenSslContext;
 
 int Register(PyObject*) {
   PyObject* const core = PyImport_ImportModule("djsmartcache._core");
-  PyObject* const capsule = PyCapsule_New(&make, smartcache::tls::kCapsule, nullptr);
+  PyObject* const capsule =
+      PyCapsule_New(static_cast<void*>(&make), smartcache::tls::kCapsule, nullptr);
   PyObject* const done = core != nullptr && capsule != nullptr
                              ? PyObject_CallMethod(core, "register_tls", "O", capsule)
                              : nullptr;
@@ -34,4 +35,5 @@ PyModuleDef definition = {PyModuleDef_HEAD_INIT,
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): Python's name.
 PyMODINIT_FUNC PyInit__tls() { return PyModuleDef_Init(&definition); }
