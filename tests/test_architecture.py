@@ -33,8 +33,8 @@ ROWS = (
         *("process", "serializers", "waiting"),
     ),
     (
-        *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "recording"),
-        *("records", "request_items", "request_session", "responses"),
+        *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "page_privacy"),
+        *("recording", "records", "request_items", "request_session", "responses"),
     ),
     ("api", "decorators", "views"),
     ("", "apps", "checks"),

@@ -19,7 +19,8 @@ from django.utils.decorators import method_decorator
 from django.utils.functional import SimpleLazyObject
 from django.views import View
 
-from djsmartcache import UnkeyableArgument, cache_set, cache_ttl, smart_cached, views
+from djsmartcache import UnkeyableArgument, cache_set, cache_ttl, smart_cached
+from djsmartcache.page_privacy import refusals
 from tests import site
 from tests.site import Person, identify
 from tests.stores import store
@@ -566,10 +567,10 @@ def test_nobody_waits_for_a_page_that_was_not_shared_before(
     for thread in threads:
         thread.join(30)
     assert sorted(found) == [b"ada", b"bob"]
-    later = views.refused.clock() + views.refused.SECONDS + 1
-    assert any(key in views.refused for key in list(views.refused._until))
-    monkeypatch.setattr(views.refused, "clock", lambda: later)
-    assert not any(key in views.refused for key in list(views.refused._until))
+    later = refusals.clock() + refusals.SECONDS + 1
+    assert any(key in refusals for key in list(refusals._until))
+    monkeypatch.setattr(refusals, "clock", lambda: later)
+    assert not any(key in refusals for key in list(refusals._until))
 
 
 def test_a_page_that_fails_is_served_stale_though_it_varies(store: str) -> None:

@@ -13,10 +13,8 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import (
@@ -32,8 +30,9 @@ from django.template.response import SimpleTemplateResponse
 from . import _core, computing, explicit, keys, process, responses
 from .computing import Found, Job, Leading
 from .page_keys import Bypass, PageKeys, Values, inside
+from .page_privacy import Privacy, reads_of, refusals
 from .recording import recording
-from .records import Record, covers, evaluated, note_page, state_of, unrecorded
+from .records import Record, note_page, state_of, unrecorded
 
 logger = logging.getLogger("djsmartcache")
 
@@ -45,35 +44,6 @@ class Kind:
         self.gives_data: bool | None = None
         self.told = False
         """Whether it has been logged that its results cannot be stored."""
-
-
-class _Refused:
-    """For which keys the page turned out to be of one visitor, so that nobody waits for it."""
-
-    # As waiting.Unshared: no lock, each step is one that the interpreter does not divide.
-
-    KEPT: Final = 1024
-    SECONDS: Final = 60.0
-
-    def __init__(self) -> None:
-        self.clock = time.monotonic
-        self._until: OrderedDict[bytes, float] = OrderedDict()
-
-    def add(self, key: bytes) -> None:
-        self._until.pop(key, None)
-        self._until[key] = self.clock() + self.SECONDS
-        if len(self._until) > self.KEPT:
-            with contextlib.suppress(KeyError):
-                self._until.popitem(last=False)
-
-    def discard(self, key: bytes) -> None:
-        self._until.pop(key, None)
-
-    def __contains__(self, key: bytes) -> bool:
-        return self._until.get(key, 0.0) > self.clock()
-
-
-refused = _Refused()
 
 
 class CachedView:
@@ -110,36 +80,9 @@ class CachedView:
         self.kind = kind
         self.page_keys = PageKeys(request, instance, args, kwargs, job, vary=vary, named=named)
         self.request = self.page_keys.request
-        session = state_of(self.request).get("session")
-        with unrecorded():
-            self._session_used = bool(
-                getattr(session, "accessed", False) or getattr(session, "modified", False)
-            )
+        self.privacy = Privacy(request, self.page_keys)
 
     # --- what the cache has no part in
-
-    def _private_already(self) -> str:
-        """What of the request was used before the view, and is not in the key; "" for nothing."""
-        request, state = self.request, state_of(self.request)
-        declared = self.page_keys.declared
-        if "user" not in declared:
-            user = state.get("user")
-            wrapped = self.given is not request
-            known = user is not None and evaluated(user) and not wrapped
-            # REST framework authenticates before the handler; without a way to, it sets a constant.
-            if wrapped and getattr(self.given, "authenticators", None):
-                known = True
-            if known or "_cached_user" in state or "_acached_user" in state:
-                return "the user was read before the view"
-            if "HTTP_AUTHORIZATION" in request.META and "header:authorization" not in declared:
-                return "Authorization"
-            if self._session_used and "session" not in declared:
-                return "the session was read before the view"
-        if request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
-            return "csrf token"
-        if hasattr(state.get("_messages"), "_loaded_data"):
-            return "messages were read before the view"
-        return ""
 
     def _refusal_before(self) -> tuple[str, str]:
         """Cache-Status for a request that the cache has no part in: (fwd, detail)."""
@@ -160,9 +103,7 @@ class CachedView:
 
     def _prepared(self, values: Values) -> tuple[Job | None, str]:
         """The job under the first key; else None and why there is none."""
-        with unrecorded():
-            why = self._private_already()
-        if why:
+        if why := self.privacy.used_before():
             return None, why
         try:
             return self._job(*self.page_keys.base_key(values)), ""
@@ -175,7 +116,7 @@ class CachedView:
             condition=_is_stored_form,
             cache_none=True,
             # Nobody waits for a page that will not be shared.
-            lock=self.view_job.recipe.lock and key not in refused,
+            lock=self.view_job.recipe.lock and key not in refusals,
         )
         return dataclasses.replace(self.view_job, key=key, identity=identity, recipe=recipe)
 
@@ -205,7 +146,7 @@ class CachedView:
                 return self._served(packed)
         job = base
         for _ in range(3):
-            found = computing.look(job, wait=base.key not in refused)
+            found = computing.look(job, wait=base.key not in refusals)
             if not isinstance(found, Found):
                 return self._compute(base, job, found, values)
             if (names := self._further(found.value)) is not None:
@@ -282,7 +223,7 @@ class CachedView:
                 return self._served(packed)
         job = base
         for _ in range(3):
-            found = await computing.alook(job, wait=base.key not in refused)
+            found = await computing.alook(job, wait=base.key not in refusals)
             if not isinstance(found, Found):
                 return await self._acompute(base, job, found, values)
             if (names := self._further(found.value)) is not None:
@@ -493,12 +434,12 @@ class CachedView:
             why = "" if condition(response) else "condition"
         if why:
             leading.refuse()
-            refused.add(base.key)
+            refusals.add(base.key)
             if isinstance(response, Http404):
                 raise response
             responses.tell(response, "fwd=miss", detail=why)
             return response
-        refused.discard(base.key)
+        refusals.discard(base.key)
         if isinstance(response, Http404):
             # That it is raised is stored, not the page: Django makes that for each request anew.
             leading.store(responses.pack_404(response))
@@ -542,8 +483,7 @@ class CachedView:
         return value
 
     def _may_keep(self, records: Sequence[Record]) -> bool:
-        reads = set().union(*(record.reads() | record.of_pages for record in records))
-        private = sorted(self._unknown(reads)) or self._changes(records)
+        private = self.privacy.used(records, as_page=False)
         if private and not self.kind.told:
             self.kind.told = True
             logger.warning(
@@ -571,34 +511,8 @@ class CachedView:
             why = responses.refusal(response, cache_errors=self.cache_errors)
             if why:
                 return why
-        allowed = {f"header:{name}" for name in names}
-        if "cookie" in names:
-            allowed.add("cookies")
-        reads = set().union(*(record.reads() for record in records))
-        private = [read for read in sorted(self._unknown(reads)) if not covers(allowed, read)]
-        private = private or self._changes(records)
+        private = self.privacy.used(records, varies_on=names)
         return f"read {', '.join(private)}: not in the key" if private else ""
-
-    def _unknown(self, reads: set[str]) -> list[str]:
-        return [read for read in reads if not covers(self.page_keys.declared, read)]
-
-    def _changes(self, records: Sequence[Record]) -> list[str]:
-        """What was done that shows in no read."""
-        state = state_of(self.request)
-        if "user" not in self.page_keys.declared and any(
-            name in state and name not in records[0].before
-            for name in ("_cached_user", "_acached_user")
-        ):
-            return ["user"]
-        with unrecorded():
-            if self.request.META.get("CSRF_COOKIE_NEEDS_UPDATE"):
-                return ["csrf token"]
-            if getattr(state.get("session"), "modified", False):
-                return ["session, changed"]
-            messages = state.get("_messages")
-            if getattr(messages, "added_new", False) or getattr(messages, "used", False):
-                return ["messages"]
-        return []
 
     def _served(self, packed: Any, source: str = "") -> Any:
         responses.raise_404(packed)
@@ -673,8 +587,7 @@ class CachedView:
 
 def _implied(records: Sequence[Record]) -> frozenset[str]:
     """Headers that a page varies on without saying so, as all of REST framework's do."""
-    reads = set().union(*(record.reads() for record in records))
-    return frozenset({"accept"}) if "header:accept" in reads else frozenset()
+    return frozenset({"accept"}) if "header:accept" in reads_of(records) else frozenset()
 
 
 def _is_stored_form(value: Any) -> bool:
