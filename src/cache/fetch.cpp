@@ -55,6 +55,7 @@ CacheImpl::Placeholder CacheImpl::Expect(Tag tag) {
 
 std::vector<CacheImpl::Placeholder> CacheImpl::Expect(std::span<const Tag> tags) {
   std::vector<Placeholder> expected;
+  if (options_.local_max_bytes == 0) return expected;
   expected.reserve(tags.size());
   for (const Tag tag : tags) expected.push_back(Expect(tag));
   return expected;
