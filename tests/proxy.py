@@ -18,6 +18,7 @@ class _Line:
         """Whether the client spoke last."""
         self.trips = 0
         self.listens = False
+        self.closed = False
 
     def pass_on(self, source: socket.socket) -> bool:
         """Pass on what has arrived; False: the connection has ended."""
@@ -37,6 +38,7 @@ class _Line:
         return bool(data)
 
     def close(self) -> None:
+        self.closed = True
         for end in self.other:
             end.close()
 
@@ -68,7 +70,7 @@ class CountingProxy:
                         return
                     if key.fileobj is self._door:
                         self._connect(ready)
-                    elif key.fileobj in ready.get_map() and not key.data.pass_on(key.fileobj):
+                    elif not key.data.closed and not key.data.pass_on(key.fileobj):
                         for end in key.data.other:
                             ready.unregister(end)
                         key.data.close()
