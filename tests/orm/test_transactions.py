@@ -529,6 +529,22 @@ class TestInsideOfTests:
 
 
 class TestSwitches:
+    def test_what_is_written_unnoticed_is_not_stored_before_it_is_committed(
+        self, lamp: Product
+    ) -> None:
+        def stock() -> int:
+            return Product.objects.get(pk=lamp.pk).stock
+
+        before = read(stock)
+        with django_transaction.atomic():
+            with no_invalidation():
+                Product.objects.filter(pk=lamp.pk).update(stock=88)
+            inside = read(stock)
+        assert inside.value == 88
+        assert inside.computed.forbidden is not None
+        assert before.fresh
+        assert read(stock).computed.forbidden is None
+
     def test_no_invalidation_lets_writes_go_unnoticed(self, lamp: Product) -> None:
         found = of(lamp)
         with no_invalidation():

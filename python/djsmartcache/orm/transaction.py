@@ -267,12 +267,15 @@ def note(
     if in_transaction(connection) and not state.locked:
         state.locked = True
         recount(connection)
+    open_one = in_transaction(connection)
     if silent():
-        return
+        if not open_one:
+            return
+        tags, tables = (), {}  # nothing is bumped, yet what is read from here on may be rolled back
     if state.changes is None:
         state.changes = Changes()
-    state.changes.add(set(tags), tables or {})
-    if in_transaction(connection):
+    state.changes.add(set(tags), dict(tables or {}))
+    if open_one:
         recount(connection)
         computation = dependencies.current()
         if computation is not None:
