@@ -73,6 +73,40 @@ def dropped(*statements: str) -> set[str]:
     return {table for table, of_table in held.items() if not of_table.fresh}
 
 
+@contextmanager
+def tree(reaction: str) -> Iterator[type[models.Model]]:
+    """Make a table whose rows refer to others of it."""
+    with isolate_apps("tests.testapp"):
+
+        class Branch(models.Model):  # noqa: DJ008
+            id = models.IntegerField(primary_key=True)
+            parent = models.IntegerField(null=True)
+
+            class Meta:
+                app_label = "testapp"
+                managed = False
+                db_table = "branch"
+
+        columns = "id integer PRIMARY KEY, parent integer"
+        key = f"FOREIGN KEY (parent) REFERENCES branch (id) ON DELETE {reaction}"
+        with made(f"CREATE TABLE branch ({columns}, {key})", drop="DROP TABLE branch"):
+            yield Branch
+
+
+@pytest.mark.parametrize("reaction", ["CASCADE", "SET NULL"])
+def test_a_row_takes_others_of_its_table_along(reaction: str) -> None:
+    with tree(reaction) as branch:
+        root, leaf, other = (
+            branch.objects.create(id=number, parent=parent)
+            for number, parent in ((1, None), (2, 1), (3, None))
+        )
+        of_leaf = read(lambda: list(branch.objects.filter(pk=leaf.pk)))
+        other.save()
+        assert of_leaf.fresh
+        root.delete()
+        assert not of_leaf.fresh
+
+
 @pytest.mark.usefixtures("kennel")
 class TestForeignKeys:
     def test_deleting_rows_changes_what_refers_to_them(self) -> None:

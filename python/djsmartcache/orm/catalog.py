@@ -76,7 +76,21 @@ def changed(
     deletes: bool = True,
     updates: Iterable[str] | None = None,
 ) -> frozenset[str]:
-    """Give the tables that change when ``names`` are written: every table if one is not known.
+    """Give the tables that change when ``names`` are written; for the rest see `besides`."""
+    return besides(connection, names, deletes=deletes, updates=updates) | frozenset(names)
+
+
+def besides(
+    connection: BaseDatabaseWrapper,
+    names: Collection[str],
+    *,
+    deletes: bool = True,
+    updates: Iterable[str] | None = None,
+) -> frozenset[str]:
+    """Give the tables that the database changes by itself when rows of ``names`` are written.
+
+    Those written are among them if it changes other rows of theirs. All tables are, if one is not
+    known.
 
     Args:
         connection: Where they are written.
@@ -96,7 +110,7 @@ def changed(
             again = schema.read(connection)
             if again is None or not again.known.issuperset(strange):
                 return all_tables(connection)
-    found = schema.of(connection).changed(names, deletes, updates)
+    found = schema.of(connection).besides(names, deletes, updates)
     return all_tables(connection) if found is None else found
 
 

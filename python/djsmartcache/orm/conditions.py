@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import lookups
-from django.db.models.expressions import Col
+from django.db.models import Transform, Value, lookups
+from django.db.models.expressions import Col, CombinedExpression
 from django.db.models.fields import related_lookups
 from django.db.models.sql.constants import INNER
 from django.db.models.sql.where import AND, WhereNode
@@ -179,6 +179,29 @@ def _values(kind: type[Any], value: Any) -> list[Any] | None:
         given = [each for each in value if each is not None]
         return None if any(_is_expression(each) for each in given) else given
     return None if value is None or _is_expression(value) else [value]
+
+
+def is_steady(node: Any, alias: str | None) -> bool:
+    """Whether a clause finds a row again for as long as the row stays as it is.
+
+    So it is with the row's own columns, values, and what Django makes of these; not with other
+    tables, and functions that may give something else the next time.
+    """
+    if isinstance(node, WhereNode):
+        return all(is_steady(child, alias) for child in node.children)
+    if type(node) is Col:
+        return node.alias == alias
+    if isinstance(node, (list, tuple, set, frozenset)):
+        return all(is_steady(each, alias) for each in node)
+    if not _is_expression(node):
+        return isinstance(node, (str, bytes, dict)) or not hasattr(node, "__iter__")
+    if not type(node).__module__.startswith("django."):
+        return False  # what SQL it makes nobody knows
+    if isinstance(node, lookups.Lookup):
+        return not node.bilateral_transforms and is_steady([node.lhs, node.rhs], alias)
+    if isinstance(node, (Transform, CombinedExpression, Value)):
+        return is_steady(node.get_source_expressions(), alias)
+    return False
 
 
 def _is_expression(value: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -155,10 +155,12 @@ class Schema:
             return frozenset()
         return frozenset(_closure([name], lambda each: self._parents.get(each, ()))) - {name}
 
-    def changed(
-        self, names: Iterable[str], deletes: bool, updates: Iterable[str] | None
+    def besides(
+        self, names: Collection[str], deletes: bool, updates: Iterable[str] | None
     ) -> frozenset[str] | None:
-        """Give all tables that change when ``names`` are written; None: nobody knows.
+        """Give the tables that the database changes when ``names`` are written; None: nobody knows.
+
+        Those written are among them if other rows of theirs change as well.
 
         Args:
             names: Tables or views.
@@ -171,7 +173,7 @@ class Schema:
         columns = None if updates is None else {column.lower() for column in updates}
         first = {child for name in written for child in self._children(name, deletes, columns)}
         found = set(_closure(first, self._follow))
-        return None if found & self._opaque else frozenset(written | found)
+        return None if found & self._opaque else frozenset((written - set(names)) | found)
 
     def _shown(self, name: str) -> Iterator[str]:
         definition = self._views.get(name)

@@ -257,6 +257,8 @@ class Write:
         plain = not any(getattr(query, name) for name in (*special, "select_for_update"))
         if not plain or query.count_active_tables() > 1 or getattr(query, "related_updates", None):
             return None
+        if not conditions.is_steady(query.where, query.base_table):
+            return None
         select = query.chain(klass=Query)
         select.select_related = False
         select.clear_ordering(force=True)
@@ -333,7 +335,7 @@ class Write:
         transaction.note(self.connection, tags, known)
 
     def _others(self) -> frozenset[str]:
-        """Give what the database changes besides the table itself."""
+        """Give what the database changes besides the rows that the statement names."""
         name = scopes.plain(self.table)
         deletes = isinstance(self.compiler, SQLDeleteCompiler)
         updates: list[Any] = []
@@ -344,8 +346,7 @@ class Write:
         updated = {field.column for field in updates}
         if any(field in self.model._meta.pk_fields for field in updates):
             updated.add("")
-        changed = catalog.changed(self.connection, [name], deletes=deletes, updates=updated)
-        return changed - {name}
+        return catalog.besides(self.connection, [name], deletes=deletes, updates=updated)
 
     def _key(self) -> str:
         return self._quoted(self.key.column)
