@@ -114,6 +114,11 @@ def besides(
     return all_tables(connection) if found is None else found
 
 
+def has_triggers(connection: BaseDatabaseWrapper, name: str) -> bool:
+    """Whether triggers may store other values in a table than it is sent."""
+    return scopes.plain(name) in schema.of(connection).triggered
+
+
 def ancestors(connection: BaseDatabaseWrapper, name: str) -> frozenset[str]:
     """Give the tables on which a reader of ``name`` depends as well; see `Schema.ancestors`."""
     return schema.of(connection).ancestors(name)

@@ -62,6 +62,9 @@ _QUERIES = {
     " AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
     " JOIN pg_catalog.pg_class base ON base.oid = d.refobjid"
     f" WHERE base.oid <> v.oid AND {_OWN}"
+    " UNION ALL SELECT DISTINCT 'trigger', c.relname, '', ''"
+    " FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid"
+    " WHERE NOT t.tgisinternal"
     # INSTEAD OF triggers: bit 6 of the type.
     " UNION ALL SELECT 'opaque', v.relname, '', ''"
     " FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class v ON v.oid = t.tgrelid"
@@ -70,6 +73,8 @@ _QUERIES = {
     "sqlite": "SELECT CASE WHEN type = 'view' THEN 'opaque'"
     " WHEN sql LIKE 'CREATE VIRTUAL%' THEN 'other' ELSE 'table' END, name, '', ''"
     " FROM main.sqlite_master WHERE type IN ('table', 'view')"
+    " UNION ALL SELECT 'trigger', tbl_name, '', ''"
+    " FROM main.sqlite_master WHERE type = 'trigger'"
     " UNION ALL SELECT 'link', v.name, t.name, ''"
     " FROM main.sqlite_master v JOIN main.sqlite_master t"
     " ON substr(t.name, 1, length(v.name) + 1) = v.name || '_'"
@@ -84,6 +89,8 @@ _QUERIES = {
     " table_name, '', '' FROM information_schema.tables WHERE table_schema = DATABASE()"
     " UNION ALL SELECT 'view', table_name, view_definition, ''"
     " FROM information_schema.views WHERE table_schema = DATABASE()"
+    " UNION ALL SELECT 'trigger', event_object_table, '', ''"
+    " FROM information_schema.triggers WHERE trigger_schema = DATABASE()"
     " UNION ALL SELECT 'delete', referenced_table_name, table_name, ''"
     " FROM information_schema.referential_constraints"
     " WHERE constraint_schema = DATABASE() AND delete_rule NOT IN ('NO ACTION', 'RESTRICT')"
@@ -112,6 +119,8 @@ class Schema:
         """Names of functions; filled by `functions`, whose judgement ages along."""
         self.columns: dict[str, dict[str, frozenset[str]]] = {}
         """How columns compare, by table; filled by `columns`, and ages along."""
+        self.triggered: set[str] = set()
+        """Tables with triggers: what is stored in them may not be what was sent."""
         self._others: set[str] = set()
         self._opaque: set[str] = set()
         self._links: dict[str, set[str]] = {}
@@ -136,6 +145,8 @@ class Schema:
         elif kind == "opaque":  # nobody knows what a write to it changes
             self._others.add(name)
             self._opaque.add(name)
+        elif kind == "trigger":
+            self.triggered.add(name)
         elif kind == "link":  # a write to `name` may write `target`
             self._links.setdefault(name, set()).add(target)
         elif kind == "parent":  # `target` shows the rows of `name`

@@ -114,8 +114,12 @@ class Write:
 
     def _name_sent(self) -> None:
         values = [getattr(each, self.key.attname) for each in self.query.objs]
-        rounded = isinstance(target(self.key), DecimalField)
-        if not rounded and not any(map(self._may_be_changed, values)):
+        changed = isinstance(target(self.key), DecimalField)
+        # One of SQLite cannot change a key before it is stored; asked now, its schema would be what
+        # the transaction begins with.
+        if self.connection.vendor != "sqlite":
+            changed = changed or catalog.has_triggers(self.connection, self.table)
+        if not changed and not any(map(self._may_be_changed, values)):
             self._name(values)
 
     def _name(self, values: list[Any]) -> None:
@@ -137,6 +141,8 @@ class Write:
         fields = list(self.columns.values())
         objects = self.query.objs
         if not set(fields) <= set(self.query.fields) or len(objects) > MAX_IMAGES:
+            return None
+        if catalog.has_triggers(self.connection, self.table):
             return None
         # It rounds decimals.
         if any(isinstance(target(field), DecimalField) for field in fields):
