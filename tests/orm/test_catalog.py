@@ -85,6 +85,8 @@ def test_databases_are_told_apart(settings: object) -> None:
     assert of("sqlite", "/tmp/../tmp/a") == of("sqlite", "/tmp/a")
     assert of("sqlite", "/tmp/a") != of("sqlite", "/tmp/b")
     assert of("sqlite", "file:/tmp/a?mode=rw") == of("sqlite", "/tmp/a")
+    assert of("sqlite", "file:///tmp/a%20b") == of("sqlite", "/tmp/a b")
+    assert of("sqlite", "file://localhost/tmp/a#b") == of("sqlite", "/tmp/a")
 
 
 def test_a_namespace_has_names_of_its_own_and_no_tables(settings: object) -> None:

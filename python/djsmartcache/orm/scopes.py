@@ -13,6 +13,7 @@ import os
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from djsmartcache import _core
 from djsmartcache.conf import namespace
@@ -94,8 +95,10 @@ def _report(connection: BaseDatabaseWrapper) -> str:
 
 @lru_cache(maxsize=256)
 def _real_path(name: str) -> str:
-    uri = name.startswith("file:")
-    return os.path.realpath(name.removeprefix("file:").partition("?")[0] if uri else name)
+    if name.startswith("file:"):
+        # As SQLite reads it: without a host, which is "localhost" or empty, and percent-decoded.
+        name = unquote(urlsplit(name).path)
+    return os.path.realpath(name)
 
 
 _QUALIFIER = re.compile(r"""["`\]]\s*\.\s*["`\[]""")
