@@ -29,9 +29,9 @@ enum class ClassKind : std::uint8_t {
 
 struct Class {
   ClassKind kind = ClassKind::kOther;
-  bool holds_models = false;  // an instance may be a model instance, or hold some
-  std::string label;          // kModel: app_label.ModelName
-  mutable Ref rows_label;     // kModel: see rows.h; made when first asked
+  bool holds_models = false;    // an instance may be a model instance, or hold some
+  std::string label = {};       // kModel: app_label.ModelName
+  mutable Ref rows_label = {};  // kModel: see rows.h; made when first asked
 };
 
 // Asks label_of for a class met for the first time, so it may run Python. The reference is good
