@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "base/leave_behind.h"
 #include "python/errors.h"
 #include "python/gil.h"
 #include "python/hooks.h"
@@ -77,8 +78,8 @@ PyLead::PyLead(std::shared_ptr<Cache> cache, Lead lead)
 PyLead::~PyLead() {
   if (InterpreterGone()) {
     // Ending it would ask the store with Python's lock held. Its lock's lease ends by itself.
-    LeaveBehind(lead_);
-    LeaveBehind(cache_);
+    LeaveBehind(std::move(lead_));
+    LeaveBehind(std::move(cache_));
     return;
   }
   if (!lead_) return;

@@ -70,13 +70,6 @@ class Owner {
 // needs no GIL.
 void DropLater(std::unique_ptr<Owner> owner);
 
-// Leaves it to the end of the process, which destroys nothing.
-template <class Owned>
-void LeaveBehind(Owned& owned) noexcept {
-  // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): nobody is left who could handle it.
-  new Owned(std::move(owned));
-}
-
 extern std::atomic<Owner*> dropped;
 void DrainNow();
 // Destroys what was dropped. With the GIL held, and not where user code must not run.

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/leave_behind.h"
 #include "python/answers.h"
 #include "python/class_table.h"
 #include "python/configure.h"
@@ -50,7 +51,7 @@ class PyCache {
   explicit PyCache(std::shared_ptr<Cache> cache) : cache_(std::move(cache)) {}
   ~PyCache() {
     if (InterpreterGone()) {
-      LeaveBehind(cache_);  // its threads and values end with the process
+      LeaveBehind(std::move(cache_));  // its threads and values end with the process
     } else {
       WithoutGil([this] { cache_.reset(); });
     }
