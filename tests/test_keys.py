@@ -7,7 +7,9 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import functools
 import hashlib
+import ipaddress
 import pathlib
 import threading
 import uuid
@@ -41,6 +43,11 @@ class Size(enum.IntEnum):
 class Point:
     x: Any
     y: Any = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class OneField:
+    x: int
 
 
 @dataclasses.dataclass
@@ -203,6 +210,96 @@ def test_a_bad_template_is_refused(template: Any) -> None:
 )
 def test_these_differ(one: Any, other: Any) -> None:
     assert TWO.key((one,), {}) != TWO.key((other,), {})
+
+
+class Money(decimal.Decimal):
+    currency: str
+
+
+class Numbered(uuid.UUID):
+    """As UUID forbids to set anything."""
+
+
+class Slotted(str):
+    __slots__ = ("language",)
+
+
+class Further(list[Any]):
+    __slots__ = ("extra",)
+
+
+class Waiting(collections.deque[Any]):
+    """A container of the project's own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed(list[Any]):
+    a: int = 0
+
+
+class OwnPoint(Point):
+    """Frozen are the fields alone."""
+
+
+def holding(made: Any, **held: Any) -> Any:
+    for name, value in held.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda held: holding(Money("1"), currency=held),
+        lambda held: holding(Numbered(int=1), kind=held),
+        lambda held: holding(type("Stamp", (datetime.datetime,), {})(2026, 1, 1), source=held),
+        lambda held: holding(OwnPoint(1), colour=held),
+        lambda held: collections.deque([1], maxlen=held),
+    ],
+)
+def test_what_a_value_holds_beside_its_base_counts(hold: Any) -> None:
+    made = [TWO.key((hold(each),), {}) for each in (1, 1, 2)]
+    assert made[0] == made[1] != made[2]
+    assert TWO.key((hold(None),), {}) not in made
+
+
+def test_a_default_factory_counts() -> None:
+    made = [
+        TWO.key((collections.defaultdict(factory, a=1),), {})
+        for factory in (None, int, list, deep, looped)
+    ]
+    assert len(set(made)) == 5
+    assert TWO.key((collections.defaultdict(int, a=1),), {}) == made[1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        holding(Slotted("a"), language="de"),
+        holding(Further([1]), extra=1),
+        holding(Waiting([1]), extra=1),
+        holding(Money("1"), currency=threading.Lock()),
+        Listed(),
+        collections.defaultdict(lambda: 1),
+        collections.defaultdict([].copy),
+        collections.defaultdict(functools.partial(int, 1)),
+        OneField.__new__(OneField),
+    ],
+)
+def test_what_holds_more_than_a_key_can_show_has_no_identity(value: Any) -> None:
+    for hold in (lambda held: held, lambda held: [held]):
+        with pytest.raises(UnkeyableArgument, match="'a'"):
+            TWO.key((hold(value),), {})
+
+
+def test_subclasses_that_hold_nothing_more_stay_what_they_were() -> None:
+    for value in (Slotted("a"), Further([1]), Waiting([1]), Money("1"), Numbered(int=1), Rows()):
+        assert TWO.key((value,), {})[0].startswith(TWO.key((), {"a": value})[0])
+    network = ipaddress.ip_network("10.0.0.0/8")
+    before = TWO.key((network,), {})
+    assert network.broadcast_address
+    assert TWO.key((network,), {}) == before
+    assert TWO.key((ipaddress.ip_interface("10.0.0.1/8"),), {}) != before
 
 
 def test_lazy_values_are_what_they_stand_for() -> None:

@@ -20,16 +20,17 @@ import pathlib
 import pickle
 import re
 import string
+import sys
 import uuid
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import MethodType
+from types import MemberDescriptorType, MethodType
 from typing import Any, Final, Literal
 
 from django.core.exceptions import EmptyResultSet
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.http import HttpRequest, QueryDict
-from django.utils.functional import LazyObject, Promise, empty
+from django.utils.functional import LazyObject, Promise, cached_property, empty
 from django.views import View
 
 from . import _core, namesakes, prefixes
@@ -453,12 +454,12 @@ def render(value: Any) -> bytes:
         return _typed("class", _core.encode_text(full_name(value)))
     for base, parts in _LEAVES:
         if isinstance(value, base):
-            return _of(cls, base, parts(value))
+            # A time zone is what its name says, however much of it has been loaded.
+            shown = cls is base or base is datetime.tzinfo
+            beside = {} if shown else _beside(value, base)
+            return _of(cls, base, parts(value), beside)
     if dataclasses.is_dataclass(value):
-        if not cls.__dataclass_params__.frozen:
-            raise _Unkeyable(value)
-        fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
-        return _typed("dataclass", _class_text(cls), _items(fields))
+        return _dataclass(value)
     named = _named_fields(cls)
     if named is not None:
         # One name for the rows of all queries: its fields tell what a value means.
@@ -466,10 +467,61 @@ def render(value: Any) -> bytes:
         return _typed("named", of, render(named), render(tuple(tuple.__iter__(value))))
     for base, plain in _SUBCLASSED:
         if isinstance(value, base):
-            if getattr(value, "__dict__", None) and cls is not QueryDict:
+            if cls is not QueryDict and _beside(value, base):
                 break  # it holds more than its base shows
-            return _typed("of", _class_text(cls), render(plain(value)))
+            return _typed("of", _class_text(cls), render(plain(value)), *_behaviour(value))
     raise _Unkeyable(value)
+
+
+def _dataclass(value: Any) -> bytes:
+    cls = type(value)
+    if not cls.__dataclass_params__.frozen or isinstance(value, _WITH_CONTENT):
+        raise _Unkeyable(value)
+    names = [field.name for field in dataclasses.fields(value)]
+    if not all(hasattr(value, name) for name in names):  # never set
+        raise _Unkeyable(value)
+    shown = {name: getattr(value, name) for name in names}
+    decorated = next(each for each in cls.__mro__ if "__dataclass_params__" in vars(each))
+    if cls is not decorated:  # what it adds is neither a field nor frozen
+        shown |= _beside(value, decorated)
+    return _typed("dataclass", _class_text(cls), _items(shown.items()))
+
+
+def _beside(value: Any, base: type) -> dict[str, Any]:
+    """What an instance of a subclass holds that its base does not show."""
+    cls = type(value)
+    if _is_standard(cls):
+        return {}
+    state: dict[str, Any] = getattr(value, "__dict__", None) or {}
+    held = {name: part for name, part in state.items() if not _is_cached(base, name)}
+    for each in cls.__mro__:
+        if each in base.__mro__ or _is_standard(each):
+            continue
+        for name, slot in vars(each).items():
+            if isinstance(slot, MemberDescriptorType) and hasattr(value, name):
+                held[name] = getattr(value, name)
+    return held
+
+
+def _is_standard(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in sys.stdlib_module_names
+
+
+def _is_cached(cls: type, name: str) -> bool:
+    found = inspect.getattr_static(cls, name, None)
+    return isinstance(found, cached_property | functools.cached_property)
+
+
+def _behaviour(value: Any) -> list[bytes]:
+    """What else a container does by, as its items do not show."""
+    if isinstance(value, collections.deque) and value.maxlen is not None:
+        return [render(value.maxlen)]
+    if isinstance(value, collections.defaultdict):
+        made: Any = value.default_factory
+        if made is not None and not (hasattr(made, "__qualname__") and reachable(made)):
+            raise _Unkeyable(value)
+        return [render(made and full_name(made))]
+    return []
 
 
 def _class_text(cls: type) -> bytes:
@@ -493,10 +545,11 @@ def _named_fields(cls: type) -> tuple[str, ...] | None:
     return fields
 
 
-def _of(cls: type, base: type, parts: tuple[Any, ...]) -> bytes:
+def _of(cls: type, base: type, parts: tuple[Any, ...], beside: dict[str, Any]) -> bytes:
     # The class beside a well-known base: a subclass may behave differently.
     name = [] if cls is base else [_class_text(cls)]
-    return _typed(base.__name__, *name, *(render(part) for part in parts))
+    more = [_items(beside.items())] if beside else []
+    return _typed(base.__name__, *name, *(render(part) for part in parts), *more)
 
 
 def _enum_name(value: enum.Enum) -> bytes:
@@ -566,6 +619,7 @@ _SUBCLASSED: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
     (set, lambda v: set(set.__iter__(v))),
     (collections.deque, list),
 )
+_WITH_CONTENT: Final = tuple(base for base, _ in _SUBCLASSED)
 
 
 def fingerprint(instance: models.Model) -> int:
