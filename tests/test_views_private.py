@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import threading
+import types
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.http import HttpRequest, HttpResponse
 from django.http.request import HttpHeaders
@@ -124,6 +127,137 @@ def test_a_callable_of_a_method_gets_the_request_first() -> None:
             return HttpResponse(request.COOKIES["login"])
 
     assert not mixes_up(Shop.as_view())
+
+
+# --- declared by the user
+
+
+class Guest(AnonymousUser):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Account:
+    """A user of a token or another service."""
+
+    is_authenticated = True
+
+    def __init__(self, name: Any, pk: Any = 1) -> None:
+        self.name = name
+        self.pk = pk
+
+
+class Slim:
+    __slots__ = ("name", "pk")
+    is_authenticated = True
+
+    def __init__(self, name: str) -> None:
+        self.name, self.pk = name, 1
+
+
+class Nobody:
+    is_authenticated = True
+
+
+class GuestOfTable(User):
+    is_authenticated = False
+
+    class Meta:
+        proxy = True
+        app_label = "testapp"
+
+
+class Tenant:
+    """What no content tells: it has a lock."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lock = threading.Lock()
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+
+JOINED = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def carrying(user: Any, name: Any) -> Any:
+    user.name = name
+    return user
+
+
+def page_of(view: Any, user: Any) -> Any:
+    return view(request_of(user=user))
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        lambda name: carrying(AnonymousUser(), name),
+        Guest,
+        lambda name: SimpleLazyObject(lambda: Guest(name)),
+        Account,
+        lambda name: Account([{name}]),
+        Slim,
+        lambda name: types.SimpleNamespace(name=name, pk=1, is_authenticated=True),
+        lambda name: carrying(GuestOfTable(pk=1, username=name, date_joined=JOINED), name),
+        lambda name: carrying(User(pk=1, date_joined=JOINED), name),
+    ],
+)
+def test_users_differ_by_all_that_they_carry(user: Any) -> None:
+    @smart_cached(ttl=60, key="carried", vary="user")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(request.user.name))  # type: ignore[union-attr]
+
+    @smart_cached(ttl=60, key="carried data", vary="user")
+    def data(request: HttpRequest) -> str:
+        return str(request.user.name)  # type: ignore[union-attr]
+
+    for name in ("ada", "bob"):
+        assert name in page_of(view, user(name)).content.decode()
+        assert "hit" in status(page_of(view, user(name)))
+        assert name in page_of(data, user(name))
+        assert name in page_of(data, user(name))
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        lambda name: carrying(AnonymousUser(), Tenant(name)),
+        lambda name: Guest(Tenant(name)),  # type: ignore[arg-type]
+        lambda name: Account(Tenant(name)),
+        lambda name: carrying(User(pk=1), Tenant(name)),
+        lambda name: carrying(User(pk=1), [{1: Tenant(name)}]),
+        lambda name: carrying(User(), name),
+        lambda name: carrying(Nobody(), name),
+    ],
+)
+def test_users_who_carry_what_no_content_tells_go_past_the_cache(user: Any) -> None:
+    @smart_cached(ttl=60, key="not carried", vary="user")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(request.user.name))  # type: ignore[union-attr]
+
+    @smart_cached(ttl=60, key="not carried data", vary="user")
+    def data(request: HttpRequest) -> str:
+        return str(request.user.name)  # type: ignore[union-attr]
+
+    for name in ("ada", "bob", "ada"):
+        one = user(name)
+        made = page_of(view, one)
+        assert made.content.decode() == str(one.name)
+        assert "fwd=bypass" in status(made)
+        assert page_of(data, one) == str(one.name)
+
+
+def test_visitors_without_anything_of_their_own_share_a_page() -> None:
+    @smart_cached(ttl=60, key="visitors", vary="user")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(request.user))
+
+    page_of(view, AnonymousUser())
+    assert "hit" in status(page_of(view, SimpleLazyObject(AnonymousUser)))
 
 
 # --- class-based views

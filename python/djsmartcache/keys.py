@@ -7,6 +7,7 @@ injective and keep types apart. Every key in the store begins with `prefixes.pre
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -397,6 +398,32 @@ def _unwrapped(value: Any) -> Any:
     return value
 
 
+def user_text(user: Any) -> bytes:
+    """Text of all that the user of a page carries, of whatever class: it tells one from another.
+
+    Raises:
+        UnkeyableArgument: Something of it cannot be told by content.
+    """
+    try:
+        user = _unwrapped(user)
+        if isinstance(user, models.Model):
+            if not is_saved(user):
+                raise _Unkeyable(user)
+            return _instance_text(user) + b"@%016x" % fingerprint(user, strict=True)
+        with contextlib.suppress(_Unkeyable):
+            return render(user)
+        held = {**getattr(user, "__dict__", {}), **_beside(user, object)}
+        if isinstance(user, _WITH_CONTENT) or not hasattr(user, "pk"):
+            raise _Unkeyable(user)
+        digest = hashlib.blake2b(digest_size=32)
+        _feed_attribute(digest, dict(sorted(held.items())), set(), strict=True)
+        return _typed("user", _class_text(type(user)), render(str(user.pk)), digest.digest())
+    except (_Unkeyable, RecursionError):
+        raise UnkeyableArgument(
+            f"the user, a {full_name(type(user))}, has no stable identity"
+        ) from None
+
+
 def _instance(name: str, value: models.Model, function: str) -> bytes:
     if not is_saved(value):
         raise UnkeyableArgument(
@@ -622,14 +649,16 @@ _SUBCLASSED: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
 _WITH_CONTENT: Final = tuple(base for base, _ in _SUBCLASSED)
 
 
-def fingerprint(instance: models.Model) -> int:
+def fingerprint(instance: models.Model, *, strict: bool = False) -> int:
     """64-bit hash of all that is loaded in an instance: its fields, annotations and loaded
     relations.
 
     What has been loaded will be used without asking the database again, so it tells old from new.
+    `strict`: what is set on it and cannot be told by content (a request, a lock) raises, and is not
+    left out.
     """
     digest = hashlib.blake2b(digest_size=8)
-    _feed(digest, instance, set())
+    _feed(digest, instance, set(), strict=strict)
     return _number(digest)
 
 
@@ -637,7 +666,9 @@ def _number(digest: hashlib.blake2b) -> int:
     return int.from_bytes(digest.digest(), "little") or 1
 
 
-def _feed(digest: hashlib.blake2b, instance: models.Model, seen: set[int]) -> None:
+def _feed(
+    digest: hashlib.blake2b, instance: models.Model, seen: set[int], *, strict: bool = False
+) -> None:
     if id(instance) in seen:
         digest.update(b"^")
         return
@@ -649,20 +680,22 @@ def _feed(digest: hashlib.blake2b, instance: models.Model, seen: set[int]) -> No
         if name == "_state":
             continue
         if name in fields:
-            digest.update(name.encode() + b"=" + _content(value) + b";")
+            digest.update(name.encode() + b"=" + _field_content(value) + b";")
         else:
             digest.update(name.encode() + b":")
-            _feed_attribute(digest, value, seen)
+            _feed_attribute(digest, value, seen, strict=strict)
     for name, value in instance._state.fields_cache.items():
         digest.update(b">" + name.encode())
-        _feed_attribute(digest, value, seen)
+        _feed_attribute(digest, value, seen, strict=strict)
 
 
-def _feed_attribute(digest: hashlib.blake2b, value: Any, seen: set[int]) -> None:
+def _feed_attribute(
+    digest: hashlib.blake2b, value: Any, seen: set[int], *, strict: bool = False
+) -> None:
     """Feed what is no field: annotations, loaded relations, what the project sets. What cannot be
-    told by content (a request, a lock) does not count."""
+    told by content does not count, unless it is `strict`."""
     if isinstance(value, models.Model):
-        _feed(digest, value, seen)
+        _feed(digest, value, seen, strict=strict)
     elif isinstance(value, models.QuerySet | list | tuple | dict | set | frozenset):
         if id(value) in seen:
             digest.update(b"^")
@@ -677,13 +710,13 @@ def _feed_attribute(digest: hashlib.blake2b, value: Any, seen: set[int]) -> None
         elif isinstance(value, dict):
             parts = [part for pair in value.items() for part in pair]
         elif isinstance(value, set | frozenset):
-            parts = sorted(_content(part, optional=True) for part in value)
+            parts = sorted(_attribute_content(part, strict) for part in value)
         digest.update(b"[")
         for part in parts:
-            _feed_attribute(digest, part, seen)
+            _feed_attribute(digest, part, seen, strict=strict)
         digest.update(b"]")
     else:
-        digest.update(_content(value, optional=True) + b";")
+        digest.update(_attribute_content(value, strict) + b";")
 
 
 def _query_text(queryset: models.QuerySet[Any]) -> str:
@@ -693,8 +726,24 @@ def _query_text(queryset: models.QuerySet[Any]) -> str:
         return ""
 
 
-def _content(value: Any, *, optional: bool = False) -> bytes:
-    """Bytes that differ where values differ. `optional`: nothing for what has no such bytes."""
+def _field_content(value: Any) -> bytes:
+    try:
+        return _content(value)
+    except _Unkeyable:
+        return repr(value).encode("utf-8", "surrogatepass")
+
+
+def _attribute_content(value: Any, strict: bool) -> bytes:
+    try:
+        return _content(value)
+    except _Unkeyable:
+        if strict:
+            raise
+        return b""
+
+
+def _content(value: Any) -> bytes:
+    """Bytes that differ where values differ."""
     try:
         return render(value)
     except _Unkeyable:
@@ -705,7 +754,7 @@ def _content(value: Any, *, optional: bool = False) -> bytes:
     try:
         return pickle.dumps(value, protocol=5)
     except Exception:
-        return b"" if optional else repr(value).encode("utf-8", "surrogatepass")
+        raise _Unkeyable(value) from None
 
 
 # --- keys given by hand

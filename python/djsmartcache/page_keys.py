@@ -8,6 +8,7 @@ Whether a page may be stored or served is for `views` to say.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from asgiref.sync import sync_to_async
-from django.db.models import Model
 from django.http import HttpRequest, QueryDict
 from django.http.request import HttpHeaders
 from django.template.context import BaseContext
@@ -99,6 +99,10 @@ def named(steps: Sequence[keys.Step]) -> str:
 
 class Bypass(UnkeyableArgument):
     """What visitors bring has no stable identity: their requests go past the cache."""
+
+
+class _Unknown:
+    """In place of a user whom no key can show; making one of it is refused."""
 
 
 Values = Sequence[tuple[str, Any]]
@@ -333,11 +337,9 @@ class PageKeys:
         return self.args[1:] if of_instance and isinstance(self.instance, View) else self.args
 
     def _of_user(self, user: Any) -> list[tuple[str, Any]]:
-        user = _evaluate(user)
-        known = user if getattr(user, "is_authenticated", False) else None
-        if known is not None and not isinstance(known, Model):
-            # Of a token or another service: known by what stands for the primary key.
-            known = (namesakes.full_name(type(known)), str(known.pk))
+        known: Any = _Unknown()
+        with contextlib.suppress(UnkeyableArgument):
+            known = keys.user_text(_evaluate(user))
         # Two credentials of one user may allow different things.
         credentials = self.request.META.get("HTTP_AUTHORIZATION")
         hashed = credentials and hashlib.sha256(credentials.encode()).hexdigest()
