@@ -785,6 +785,80 @@ def test_a_user_of_middleware_is_found_once() -> None:
     assert finds == ["ada", "bob"]
 
 
+kept: list[Any] = []
+
+
+def keep(request: HttpRequest, name: str, value: Any) -> None:
+    """As middleware does that has a lazy thing in a thread-local as well."""
+    lazy = SimpleLazyObject(lambda: value)
+    setattr(request, name, lazy)
+    kept[:] = [lazy]
+
+
+class Rendering(SimpleTemplateResponse):
+    @property
+    def rendered_content(self) -> str:
+        return str(kept[0])
+
+
+@pytest.mark.parametrize("name", ["user", "tenant"])
+def test_a_lazy_thing_that_is_evaluated_past_the_request_counts(name: str) -> None:
+    @smart_cached(ttl=60, key="kept")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(kept[0]))
+
+    @smart_cached(ttl=60, key="kept data")
+    def data(request: HttpRequest) -> str:
+        return str(kept[0])
+
+    @smart_cached(ttl=60, key="kept template")
+    def template(request: HttpRequest) -> HttpResponse:
+        return Rendering("unused")
+
+    def ask(cached: Any, who: str) -> str:
+        request = request_of()
+        keep(request, name, Person(who))
+        made = cached(request)
+        if isinstance(made, SimpleTemplateResponse):
+            made.render()
+        return made if isinstance(made, str) else made.content.decode()
+
+    for cached in (view, data, template):
+        assert [ask(cached, who) for who in ("ada", "bob", "ada", "bob")] == [
+            "ada", "bob", "ada", "bob",
+        ]  # fmt: skip
+
+
+def test_a_lazy_thing_that_is_evaluated_past_the_request_may_be_declared() -> None:
+    @smart_cached(ttl=60, key="kept user", vary="user")
+    def of_user(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(kept[0]))
+
+    @smart_cached(ttl=60, key="kept tenant", vary=lambda request: str(request.tenant))
+    def of_tenant(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(kept[0]))
+
+    for name, view in (("user", of_user), ("tenant", of_tenant)):
+        for who in ("ada", "bob"):
+            for state in ("stored", "hit"):
+                request = request_of()
+                keep(request, name, Person(who))
+                made = view(request)
+                assert made.content.decode() == who
+                assert state in status(made)
+
+
+def test_a_lazy_thing_that_is_not_evaluated_does_not_count() -> None:
+    @smart_cached(ttl=60, key="left alone")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("nothing")
+
+    for who, state in (("ada", "stored"), ("bob", "hit")):
+        request = request_of(who)
+        keep(request, "tenant", Person(who))
+        assert state in status(view(request))
+
+
 # --- more than one at a time
 
 

@@ -54,6 +54,7 @@ _OF_HEADERS: Final = frozenset(
     {"build_absolute_uri", "get_host", "is_secure", "_get_scheme", "_get_raw_host", "scheme"}
 )
 _ACCEPT: Final = frozenset({"accepted_types", "accepted_types_by_precedence"})
+_WHOLES: Final = frozenset({"user", "session"})
 _BODY: Final = frozenset({"body", "read", "readline", "readlines", "__iter__", "_body", "_stream"})
 
 
@@ -88,6 +89,10 @@ def recording(request: HttpRequest) -> Iterator[Record]:
     state[ACTIVE] = active
     active.append(record)
     _evaluate_silently(state.get("user"))
+    for name, value in list(state.items()):
+        if not evaluated(value) and name not in _FREE:
+            # It counts by whatever way it is reached: middleware may have kept it elsewhere too.
+            record.note(name if name in _WHOLES else f"request.{name}", value)
     try:
         yield record
     finally:
