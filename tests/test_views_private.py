@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.messages import get_messages
 from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.http import HttpRequest, HttpResponse
 from django.http.request import HttpHeaders
-from django.template import RequestContext
+from django.template import RequestContext, Template
 from django.template.response import SimpleTemplateResponse
 from django.test import AsyncClient, AsyncRequestFactory, RequestFactory
 from django.urls import resolve
@@ -371,6 +372,51 @@ def test_what_a_client_or_middleware_may_set_is_not_shared(read: Any) -> None:
         return bytes(view(request).content)
 
     assert ask("utf-8") != ask("latin-1")
+
+
+@pytest.mark.parametrize("name", ["tenant", "_tenant", "plan", "_plan", "user", "session"])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda request, name: getattr(request, name, None),
+        hasattr,
+        lambda request, name: vars(request).get(name),
+    ],
+)
+def test_what_middleware_sets_for_some_requests_alone_is_not_shared(
+    name: str, read: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "plan" in name:
+        monkeypatch.setattr(HttpRequest, name, None, raising=False)
+
+    @smart_cached(ttl=60, key="set for some")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(read(request, name)))
+
+    @smart_cached(ttl=60, key="data set for some")
+    def data(request: HttpRequest) -> str:
+        return str(read(request, name))
+
+    without, given = rf.get("/x/"), rf.get("/x/")
+    setattr(given, name, "ada")
+    for request in (without, given, without, given):
+        expected = str(read(request, name))
+        assert view(request).content.decode() == expected
+        assert data(request) == expected
+
+
+def test_what_django_asks_for_in_vain_keeps_no_page_from_being_shared() -> None:
+    @smart_cached(ttl=60, key="in vain")
+    def view(request: HttpRequest) -> HttpResponse:
+        text = Template("{{ a }}").render(RequestContext(request, {"a": 1}))
+        getattr(request, "_csp_nonce", None)  # as the context processor `csp` does
+        request.upload_handlers  # noqa: B018
+        return HttpResponse(text + str(list(get_messages(request))) + str(request.POST))
+
+    for state in ("stored", "hit"):
+        request = rf.get("/x/")
+        request.csrf_processing_done = True  # type: ignore[attr-defined]
+        assert state in status(view(request))
 
 
 def test_a_query_that_middleware_has_replaced_is_part_of_the_key() -> None:

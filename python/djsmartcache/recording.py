@@ -49,6 +49,14 @@ _FREE: Final = frozenset(
         "_cached_user", "_acached_user", "body_receive_timeout", ACTIVE,
     }
 )  # fmt: skip
+# What Django and REST framework ask every request for, mostly in vain, or have on its class.
+_OF_DJANGO: Final = frozenset(
+    {
+        "_auth", "_authenticator", "_cache_update_cache", "_content_type", "_csp_nonce", "_data",
+        "_force_auth_token", "_force_auth_user", "_full_data", "_multipart_parser_class",
+        "_parsed_accept_list", "_request", "_user", "non_picklable_attrs",
+    }
+)  # fmt: skip
 # Read the host and the scheme, which are in the key of a page, out of headers.
 _OF_HEADERS: Final = frozenset(
     {"build_absolute_uri", "get_host", "is_secure", "_get_scheme", "_get_raw_host", "scheme"}
@@ -159,6 +167,8 @@ def _read(request: HttpRequest, name: str, get: Callable[[], Any]) -> Any:
         note_in(records, "body")
     elif name == "auser":
         return _noting_auser(records, get())
+    elif name in _WHOLES and name not in state:
+        note_in(records, name)  # which middleware may set for some requests
     elif name == "user":
         value = get()
         _evaluate_silently(value)
@@ -178,10 +188,18 @@ def _read(request: HttpRequest, name: str, get: Callable[[], Any]) -> Any:
             if name in record.before:
                 record.note(f"request.{name}", value)
         return value
-    elif name[0] != "_" and not hasattr(type(request), name):
+    elif name not in _OF_DJANGO and not _is_defined(type(request), name):
         # Middleware may set it for some requests and not for others.
         note_in(records, f"request.{name}")
     return get()
+
+
+def _is_defined(cls: type, name: str) -> bool:
+    """Whether a class says what it is, by a method or property: more than a default."""
+    for each in cls.__mro__:
+        if name in vars(each):
+            return hasattr(type(vars(each)[name]), "__get__")
+    return False
 
 
 def _handed(what: str, given: Items, records: list[Record]) -> Items:
