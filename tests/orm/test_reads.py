@@ -327,6 +327,44 @@ class TestNeverStored:
             cursor.execute("DELETE FROM django_migrations WHERE name = 'never'")
         assert not made.fresh
 
+    PARTS: tuple[str, ...] = (
+        "(SELECT MAX(m.id) FROM testapp_tag t, django_migrations m)",
+        "(SELECT MAX(m.id) FROM testapp_tag t LEFT JOIN testapp_place p ON 1 = 1,"
+        " django_migrations m)",
+        "(SELECT MAX(id) FROM/* all */django_migrations)",
+    )
+
+    def test_tables_in_fragments_that_no_model_has(self) -> None:
+        parts = self.PARTS
+        if connection.vendor != "mysql":
+            parts += ('(SELECT MAX(id) FROM"django_migrations")',)
+        if connection.vendor == "sqlite":
+            parts += ("(SELECT MAX(id) FROM (django_migrations))",)
+        reads = [
+            read(lambda part=part: list(Product.objects.annotate(x=RawSQL(part, [])).values("x")))
+            for part in parts
+        ]
+        where = ["testapp_product.id = django_migrations.id"]
+        extra = Product.objects.extra(tables=["django_migrations"], where=where)
+        reads.append(read(lambda: list(extra)))
+        assert all(made.fresh for made in reads)
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM django_migrations WHERE name = 'never'")
+        assert [made.fresh for made in reads] == [False] * len(reads)
+
+    def test_a_table_read_without_a_select(self) -> None:
+        if connection.vendor == "sqlite":
+            sql = "(1, 'a') IN testapp_tag"
+        elif connection.vendor == "postgresql":
+            sql = "EXISTS (TABLE testapp_tag OFFSET 1)"
+        else:
+            pytest.skip("it has no such form")
+        for name in "ab":
+            Tag.objects.create(name=name)
+        tags = Tag.objects.filter(name="a").annotate(x=RawSQL(sql, []))
+        made = read(lambda: list(tags))
+        assert precision(made.computed, Tag) == TABLE
+
 
 class TestComputations:
     def test_tokens_are_taken_before_the_query(self) -> None:

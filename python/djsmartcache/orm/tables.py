@@ -1,9 +1,9 @@
 """SQL text -> what it reads and writes, memoised by text.
 
-Two ways. SQL that Django's compilers made quotes every table, so a scan of its words finds them
-all, and a few too many at worst. Anything else is parsed by sqlglot; what that cannot parse may
-have touched every table, and its result is not stored. Names are lower-case and without schema, as
-in `scopes`.
+Two ways. SQL that Django's compilers made names every table in quotes right behind FROM or JOIN, so
+that a scan finds them all, and a few too many at worst. Anything else, as soon as a part of it, is
+parsed by sqlglot; what that cannot parse may have touched every table, and its result is not
+stored. Names are lower-case and without schema, as in `scopes`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Statement:
     calls: frozenset[str] = frozenset()
     """Functions called; a few names more at worst."""
     selects: int = 0
+    """SELECTs of a query each of whose tables one of them reads by FROM or JOIN; 0: not told."""
     control: Control = ""
     """``begin``, ``commit``: it starts or ends a transaction; ``ddl``: some databases commit
     first."""
@@ -59,42 +60,28 @@ class Statement:
 _NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[A-Za-z_\u0080-\uffff][\w$]*)'
 _CHAIN = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
 _WORD = re.compile(_NAME)
-_FROM = re.compile(
-    rf"\b(?:FROM|JOIN|INTO|UPDATE|TABLE)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*"
-    rf"({_CHAIN})(\s*\()?(?:\s+(?:AS\s+)?({_NAME}))?",
-    re.IGNORECASE,
+_QUOTED = r'(?:"(?:[^"]|"")*"|`[^`]*`)'
+# What tells, read from the left, where tables stand in a query; `_places` says how.
+_PLACE = re.compile(
+    rf"""
+    (?P<none>\bIS\s+(?:NOT\s+)?DISTINCT\s+FROM\b)
+    |(?P<extract>\bEXTRACT\s*\(\s*\w+\s+FROM\b)
+    |(?P<odd>\.\s*(?:FROM|JOIN|SELECT|WHERE|GROUP|HAVING|ORDER|LIMIT|UNION|EXCEPT|INTERSECT)\b
+        |;|\*/|\bIN\b(?!\s*\()|\bWITH\b(?!\s+TIME\b)|\b(?:TABLE|INTO|UPDATE|STRAIGHT_JOIN)\b)
+    |(?<![^\W\d])(?P<by>FROM|JOIN)\b
+        (?:\s+(?P<table>{_QUOTED}(?:\s*\.\s*{_QUOTED})*)(?!"|\s*[.(])
+        |\s*(?P<query>\()(?=\s*\(?\s*SELECT\b))?
+    |(?P<select>\bSELECT\b)
+    |(?P<end>\b(?:WHERE|GROUP|HAVING|ORDER|LIMIT|UNION|EXCEPT|INTERSECT)\b)
+    |(?P<sign>[(),])
+    |{_QUOTED}
+    """,
+    re.IGNORECASE | re.VERBOSE,
 )
-_IN_TABLE = re.compile(rf"\bIN\s+({_CHAIN})(\s*\()?()", re.IGNORECASE)
-_CLAUSES = frozenset(
-    [
-        "where",
-        "inner",
-        "left",
-        "right",
-        "full",
-        "cross",
-        "natural",
-        "join",
-        "on",
-        "using",
-        "order",
-        "group",
-        "having",
-        "limit",
-        "offset",
-        "fetch",
-        "window",
-        "union",
-        "except",
-        "intersect",
-        "for",
-        "set",
-        "values",
-        "select",
-        "straight_join",
-    ]
-)
-"""Words that may stand where an alias does."""
+# What the brackets around a place hold: no query, one, or one in the midst of its FROM clause.
+_NO_QUERY, _QUERY, _TABLES = range(3)
+_FOREIGN_QUOTES = {"sqlite": "[", "postgresql": "`", "mysql": '"'}
+"""By which quotes no compiler of that database begins a name."""
 _NAMED = re.compile(
     rf"\b(?:TABLE|ON|TO|VIEW|PARTITION|INHERIT)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*({_CHAIN})",
     re.IGNORECASE,
@@ -224,27 +211,57 @@ def _last(chain: str) -> str:
 
 @lru_cache(maxsize=MEMO_SIZE)
 def _scan(sql: str, vendor: str, known: frozenset[str]) -> Statement:
-    words = {plain(word) for word in _WORD.findall(sql)}
-    tables = set(words & known)
-    matches = list(_FROM.finditer(sql))
-    if vendor == "sqlite":
-        matches += _IN_TABLE.finditer(sql)
-    named = {plain(alias) for _, _, alias in (match.groups() for match in matches) if alias}
-    aliases = named - _CLAUSES
-    for chain, call, _ in (match.groups() for match in matches):
-        parts = [plain(part) for part in _WORD.findall(chain)]
-        if call or parts[0] in aliases or known.intersection(parts):
-            continue
-        if chain[0] not in '"`[':
-            # A fragment written by hand stands in it.
-            return _analyse(sql, vendor)
-        tables.add(parts[-1])
+    opaque = _opaque(sql)
+    if opaque:
+        return Statement(opaque=opaque)
+    bare = _without_literals(sql, vendor)
+    found = None if _FOREIGN_QUOTES.get(vendor, ";") in bare else _places(bare)
+    if found is None:
+        # A fragment written by hand stands in it.
+        return _analyse(sql, vendor)
+    words = {plain(word) for word in _WORD.findall(bare)}
     return Statement(
-        reads=frozenset(tables),
-        opaque=_opaque(sql),
-        calls=_calls(_without_literals(sql, vendor), vendor),
-        selects=len(_SELECT.findall(sql)),
+        reads=found | (words & known),
+        calls=_calls(bare, vendor),
+        selects=len(_SELECT.findall(bare)),
     )
+
+
+def _places(bare: str) -> frozenset[str] | None:
+    """Find the tables of a query as compilers write it; None: one may stand where they put none."""
+    found: set[str] = set()
+    levels = [_NO_QUERY]  # of the brackets around
+    for match in _PLACE.finditer(bare):
+        kind = match.lastgroup
+        if kind == "sign":
+            sign = match.group()
+            if sign == "(":
+                levels.append(_NO_QUERY)
+            elif sign == ")":
+                levels.pop()
+                if not levels:
+                    return None
+            elif levels[-1] == _TABLES:
+                return None
+        elif kind == "select":
+            levels[-1] = _QUERY
+        elif kind == "end":
+            if levels[-1] == _TABLES:
+                levels[-1] = _QUERY
+        elif kind == "extract":
+            levels.append(_NO_QUERY)
+        elif kind in ("table", "query"):
+            if levels[-1] != (_QUERY if match.group("by").upper() == "FROM" else _TABLES):
+                return None
+            levels[-1] = _TABLES
+            if kind == "table":
+                found.add(_last(match.group("table")))
+            else:
+                # More than one query may stand in them.
+                levels.append(_TABLES)
+        elif kind in ("by", "odd"):
+            return None
+    return frozenset(found)
 
 
 def _calls(bare: str, vendor: str) -> frozenset[str]:
@@ -290,7 +307,6 @@ def _analyse(sql: str, vendor: str) -> Statement:
         everything=any(part.everything for part in parts),
         opaque="several statements in one call",
         calls=frozenset().union(*(part.calls for part in parts)),
-        selects=sum(part.selects for part in parts),
         control=max((part.control for part in parts), default=""),
         isolation=max((part.isolation for part in parts), default=""),
     )
@@ -420,7 +436,8 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
         if vendor == "sqlite":
             # `x IN table` is short for `x IN (SELECT * FROM table)`.
             named = [node.args.get("field") for node in tree.find_all(exp.In)]
-            reads.update(node.name.lower() for node in named if isinstance(node, exp.Column))
+            names = [node for node in named if isinstance(node, (exp.Column, exp.Literal))]
+            reads.update(node.name.lower() for node in names)
         writes |= _written(tree, vendor)
     # What an INSERT does about a conflict may delete or change rows.
     kinds = {type(node) for tree in trees for node in tree.find_all(exp.DML)}
@@ -434,7 +451,6 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
         ctes=frozenset(ctes),
         opaque=opaque or ("SQL that writes" if writes else ""),
         calls=_calls(bare, vendor) - ctes,
-        selects=len(_SELECT.findall(bare)),
     )
 
 
