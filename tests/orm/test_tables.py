@@ -242,7 +242,7 @@ def test_sql_of_the_orm(sql: str, reads: set[str], selects: int) -> None:
 
 @pytest.mark.parametrize("table", ["hand", '"hand"', "main.hand", "[hand]", "'hand'"])
 def test_tables_after_in_are_read_in_fragments_too(table: str) -> None:
-    sql = f'SELECT 1 FROM "shop_tag" WHERE (id IN {table}) AND "shop_tag"."id" IN (%s)'
+    sql = f'SELECT 1 FROM "shop_tag" WHERE (1IN {table}) AND "shop_tag"."id" IN (%s)'
     found = of_orm(sql, "sqlite", KNOWN)
     assert found.reads == {"shop_tag", "hand"}
     assert found.selects == 0

@@ -61,20 +61,23 @@ _NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[A-Za-z_\u0080-\uffff][\w$]*)'
 _CHAIN = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
 _WORD = re.compile(_NAME)
 _QUOTED = r'(?:"(?:[^"]|"")*"|`[^`]*`)'
-# What tells, read from the left, where tables stand in a query; `_places` says how.
+# What tells, read from the left, where tables stand in a query; `_places` says how. Words are read
+# as a whole, so that each begins where another ended: that may be a number.
 _PLACE = re.compile(
     rf"""
-    (?P<none>\bIS\s+(?:NOT\s+)?DISTINCT\s+FROM\b)
-    |(?P<extract>\bEXTRACT\s*\(\s*\w+\s+FROM\b)
+    {_QUOTED}(?:\.{_QUOTED})*
+    |(?P<sign>[(),])
+    |%s(?:,\s%s)*
+    |IS\s+(?:NOT\s+)?DISTINCT\s+FROM\b
+    |(?P<extract>EXTRACT\s*\(\s*\w+\s+FROM\b)
     |(?P<odd>\.\s*(?:FROM|JOIN|SELECT|WHERE|GROUP|HAVING|ORDER|LIMIT|UNION|EXCEPT|INTERSECT)\b
-        |;|\*/|\bIN\b(?!\s*\()|\bWITH\b(?!\s+TIME\b)|\b(?:TABLE|INTO|UPDATE|STRAIGHT_JOIN)\b)
-    |(?<![^\W\d])(?P<by>FROM|JOIN)\b
+        |;|\*/|IN\b(?!\s*\()|WITH\b(?!\s+TIME\b)|(?:TABLE|INTO|UPDATE|STRAIGHT_JOIN)\b)
+    |(?P<by>FROM|JOIN)\b
         (?:\s+(?P<table>{_QUOTED}(?:\s*\.\s*{_QUOTED})*)(?!"|\s*[.(])
         |\s*(?P<query>\()(?=\s*\(?\s*SELECT\b))?
-    |(?P<select>\bSELECT\b)
-    |(?P<end>\b(?:WHERE|GROUP|HAVING|ORDER|LIMIT|UNION|EXCEPT|INTERSECT)\b)
-    |(?P<sign>[(),])
-    |{_QUOTED}
+    |(?P<select>SELECT\b)
+    |(?P<end>(?:WHERE|GROUP|HAVING|ORDER|LIMIT|UNION|EXCEPT|INTERSECT)\b)
+    |[^\W\d]\w*
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -327,6 +330,9 @@ def _literal(vendor: str) -> re.Pattern[str]:
 
 
 def _without_literals(sql: str, vendor: str) -> str:
+    if not any(sign in sql for sign in ("'", "--", "/*", "#", "$")):
+        return sql
+
     def replace(match: re.Match[str]) -> str:
         if match.group("keep") is not None:
             return match.group()
