@@ -327,6 +327,27 @@ class TestNeverStored:
             cursor.execute("DELETE FROM django_migrations WHERE name = 'never'")
         assert not made.fresh
 
+    def test_a_table_that_a_cte_of_its_name_reads(self) -> None:
+        schema = {"sqlite": "main.", "postgresql": "public."}.get(connection.vendor, "")
+        sql = (
+            f"WITH django_migrations AS (SELECT id FROM {schema}django_migrations)"
+            " SELECT id FROM django_migrations"
+        )
+        made = read(lambda: list(Product.objects.raw(sql)))
+        assert made.fresh
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM django_migrations WHERE name = 'never'")
+        assert not made.fresh
+
+    def test_a_view_that_a_cte_of_its_name_reads(self) -> None:
+        sql = (
+            "WITH testapp_listedproduct AS (SELECT id FROM testapp_listedproduct)"
+            " SELECT id FROM testapp_listedproduct"
+        )
+        if connection.vendor == "sqlite":
+            sql = sql.replace("(SELECT id FROM ", "(SELECT id FROM main.")
+        assert read(lambda: list(Product.objects.raw(sql))).computed.forbidden
+
     PARTS: tuple[str, ...] = (
         "(SELECT MAX(m.id) FROM testapp_tag t, django_migrations m)",
         "(SELECT MAX(m.id) FROM testapp_tag t LEFT JOIN testapp_place p ON 1 = 1,"

@@ -72,7 +72,7 @@ def _record(
     tags: list[int] = []
     schemes: list[Scheme] = []
     treated = set() if compiler is None else _precise(statement, compiler, tags, schemes)
-    others = statement.reads - (statement.ctes - catalog.registry().every) - treated
+    others = statement.reads - treated
     others = others.union(*(catalog.ancestors(connection, name) for name in statement.reads))
     tags.extend(scopes.table_tags(connection, name).table for name in others)
     computation.take(tags, schemes)
@@ -88,7 +88,7 @@ def _unknown(statement: tables.Statement, connection: BaseDatabaseWrapper) -> st
     for name in statement.reads:
         if name in refused:
             return f"SMARTCACHE_UNCACHABLE_TABLES names {name}"
-        if name not in statement.ctes and not catalog.is_plain(connection, name):
+        if not catalog.is_plain(connection, name):
             return f"{name} is no table whose changes are noticed"
     return ""
 

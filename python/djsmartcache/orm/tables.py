@@ -12,7 +12,7 @@ import logging
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from djsmartcache.orm.scopes import plain
 
@@ -44,8 +44,7 @@ class Statement:
     opaque: str = ""
     """Why a result of it must not be stored, else empty."""
     ctes: frozenset[str] = frozenset()
-    """Names that the statement itself defines; one of ``reads`` may be such, or a table shadowed by
-    it."""
+    """Names that the statement itself defines; one of ``writes`` may be such."""
     calls: frozenset[str] = frozenset()
     """Functions called; a few names more at worst."""
     selects: int = 0
@@ -435,9 +434,9 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
     opaque = _opaque(sql)
     for tree in trees:
         for table in tree.find_all(exp.Table):
-            if table.name:
+            if table.name and not _is_cte(table, vendor):
                 reads.add(table.name.lower())
-            elif isinstance(table.this, exp.Anonymous):
+            if isinstance(table.this, exp.Anonymous):
                 opaque = opaque or f"a table function, {table.this.name}"
         if vendor == "sqlite":
             # `x IN table` is short for `x IN (SELECT * FROM table)`.
@@ -450,7 +449,7 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
     adds = kinds <= {exp.Insert} and _CONFLICT.search(bare) is None
     replaces = _UPDATE_OR.search(bare) is not None
     return Statement(
-        reads=frozenset(reads),
+        reads=frozenset(reads | writes),
         writes=frozenset(writes),
         deletes=not adds and (kinds != {exp.Update} or replaces),
         updates=not adds and kinds != {exp.Delete},
@@ -458,6 +457,34 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
         opaque=opaque or ("SQL that writes" if writes else ""),
         calls=_calls(bare, vendor) - ctes,
     )
+
+
+def _is_cte(table: exp.Table, vendor: str) -> bool:
+    """Whether a name is that of a CTE in sight there, and so hides a table of this name."""
+    from sqlglot import exp
+
+    if table.db:
+        return False
+    name = _folded(table.this, vendor)
+    below: exp.Expr = table
+    above = table.parent
+    while above is not None:
+        block: Any = above if isinstance(above, exp.With) else above.args.get("with_")
+        # From inside of a WITH it was met before.
+        for cte in block.expressions if block is not None and block is not below else ():
+            # A CTE sees those before it; SQLite lets it see all.
+            if cte is below and not block.recursive and vendor != "sqlite":
+                break
+            if _folded(cte.args["alias"].this, vendor) == name:
+                return True
+        below, above = above, above.parent
+    return False
+
+
+def _folded(name: exp.Expr, vendor: str) -> str:
+    """Give a name so that equal ones are the same to the database for certain."""
+    folds = vendor == "sqlite" or (vendor == "postgresql" and not name.args.get("quoted"))
+    return name.name.lower() if folds else name.name
 
 
 def _written(tree: exp.Expr, vendor: str) -> set[str]:
