@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from django.apps import apps
+from django.db import DatabaseError
 
 from djsmartcache import conf
 from djsmartcache.orm import schema, scopes
@@ -62,11 +63,44 @@ def registry() -> Registry:
     return _registry
 
 
+ATTRIBUTE = "_smartcache_temporary"
+
+_TEMPORARY = {
+    "postgresql": "SELECT relname FROM pg_catalog.pg_class"
+    " WHERE pg_catalog.pg_my_temp_schema() <> 0"
+    " AND relnamespace = pg_catalog.pg_my_temp_schema() AND relkind IN ('r', 'p', 'v')",
+    "sqlite": "SELECT name FROM temp.sqlite_master WHERE type IN ('table', 'view')",
+}
+
+
 def is_plain(connection: BaseDatabaseWrapper, name: str) -> bool:
     """Whether ``name`` is a table whose changes are noticed."""
     found = schema.of(connection)
+    temporary = _temporary(connection, found)
+    if temporary is None or name in temporary:
+        return False
     # A table that a migration under way has not made yet has no rows either.
     return name in found.tables or (name in registry().managed and name not in found.known)
+
+
+def _temporary(connection: BaseDatabaseWrapper, found: schema.Schema) -> frozenset[str] | None:
+    """Give the names that hide, on this connection alone, permanent tables; None: nobody knows.
+
+    *Cost*: one query for each connection and schema read, which is read anew after what changes it:
+    making a temporary table is such a change.
+    """
+    sql = _TEMPORARY.get(connection.vendor)
+    if sql is None:
+        return frozenset()
+    met: tuple[schema.Schema, int, frozenset[str]] | None = connection.__dict__.get(ATTRIBUTE)
+    if met is None or met[0] is not found or met[1] != id(connection.connection):
+        try:
+            rows = schema.query(connection, sql)
+        except DatabaseError:
+            return None
+        names = frozenset(scopes.plain(name) for (name,) in rows)
+        met = connection.__dict__[ATTRIBUTE] = (found, id(connection.connection), names)
+    return met[2]
 
 
 def changed(

@@ -444,6 +444,8 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
             names = [node for node in named if isinstance(node, (exp.Column, exp.Literal))]
             reads.update(node.name.lower() for node in names)
         writes |= _written(tree, vendor)
+    # It makes one, and that may hide another of its name, as with CREATE TEMPORARY TABLE ... AS.
+    hides = any(into.args.get("temporary") for tree in trees for into in tree.find_all(exp.Into))
     # What an INSERT does about a conflict may delete or change rows.
     kinds = {type(node) for tree in trees for node in tree.find_all(exp.DML)}
     adds = kinds <= {exp.Insert} and _CONFLICT.search(bare) is None
@@ -456,6 +458,7 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
         ctes=frozenset(ctes),
         opaque=opaque or ("SQL that writes" if writes else ""),
         calls=_calls(bare, vendor) - ctes,
+        control="ddl" if hides else "",
     )
 
 
