@@ -235,10 +235,24 @@ class TestNeverStored:
     CALLS: dict[str, tuple[str, ...]] = {
         "sqlite": (
             *("random()", "unixepoch()", "time()", "date()", "datetime()", "julianday()"),
-            *("strftime('%%Y')", "rand()", "changes()", "last_insert_rowid()", "sqlite_version()"),
+            *(
+                "strftime('%%Y')",
+                'date("now")',
+                "rand()",
+                "changes()",
+                "last_insert_rowid()",
+                "sqlite_version()",
+            ),
         ),
         "postgresql": (
-            *("random()", "now()", "age(since)", "clock_timestamp()", "pg_backend_pid()"),
+            *(
+                "'now '::timestamptz",
+                "random()",
+                "now()",
+                "age(since)",
+                "clock_timestamp()",
+                "pg_backend_pid()",
+            ),
             *("pg_total_relation_size('testapp_tag')", "inet_client_addr()", "gen_random_uuid()"),
             *("query_to_xml('TABLE testapp_tag', true, false, '')", "txid_current()"),
             *("table_to_xml('testapp_tag', true, false, '')", "pg_try_advisory_xact_lock(1)"),

@@ -125,6 +125,10 @@ def test_raw_sql(vendor: str, sql: str, reads: set[str], writes: set[str]) -> No
 
 OPAQUE = [
     ("sqlite", "SELECT * FROM a WHERE x < date('now')"),
+    ("postgresql", "SELECT * FROM a WHERE x < 'now '"),
+    ("postgresql", "SELECT ' Tomorrow04:05 UTC'::timestamptz"),
+    ("postgresql", "SELECT E'now\\t'::timestamptz, $$x$$"),
+    ("postgresql", "SELECT $$today$$::timestamptz"),
     ("postgresql", "SELECT * FROM a WHERE owner = current_user"),
     ("postgresql", "SELECT * FROM a FOR UPDATE"),
     ("postgresql", "SELECT * FROM a FOR NO KEY UPDATE SKIP LOCKED"),
@@ -147,6 +151,8 @@ def test_results_that_are_not_stored(vendor: str, sql: str) -> None:
         'SELECT "now"."random" FROM "now"',
         'SELECT "a"."current_date" FROM "a"',
         "SELECT a.user FROM a",
+        "SELECT x FROM a WHERE now > 'nowhere' -- now",
+        "SELECT x FROM a WHERE x = 'current_user'",
         "SELECT lower(x), count(*) FROM a GROUP BY lower(x)",
         "SELECT * FROM generate_series(1, 3) AS g",
     ],
@@ -181,6 +187,13 @@ CALLS: list[tuple[str, str, set[str]]] = [
         "SELECT date(), unixepoch(), strftime('%%Y') FROM a",
         {"date", "unixepoch", "strftime"},
     ),
+    (
+        "sqlite",
+        'SELECT date("now"), time("Now", made), strftime(\'%%Y\', "now")',
+        {"date", "time", "strftime"},
+    ),
+    ("sqlite", 'SELECT unixepoch("subsec"), timediff(made, "now")', {"unixepoch", "timediff"}),
+    ("sqlite", 'SELECT date("now".made), date("a"."now") FROM a', set()),
     ("sqlite", "SELECT time(%s), strftime('%%Y', %s) FROM a", {"time", "strftime"}),
     ("mysql", "SELECT CONVERT(a, DECIMAL(9, 2)) FROM a USE INDEX (i)", {"convert"}),
 ]

@@ -88,13 +88,14 @@ _NAMED = re.compile(
     rf"\b(?:TABLE|ON|TO|VIEW|PARTITION|INHERIT)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*({_CHAIN})",
     re.IGNORECASE,
 )
-# Words that are no calls, functions of the session that need no brackets, and words for a time.
+# Functions of the session that need no brackets.
 _VOLATILE = re.compile(
     r"(?<![\"`.\w])(?:current_(?:timestamp|date|time|user|role|schema|catalog)"
-    r"|localtime(?:stamp)?|session_user|system_user|utc_(?:date|time(?:stamp)?))(?![\"`\w])"
-    r"|'(?:now|today|yesterday|tomorrow)'",
+    r"|localtime(?:stamp)?|session_user|system_user|utc_(?:date|time(?:stamp)?))(?![\"`\w])",
     re.IGNORECASE,
 )
+# Words for a time. PostgreSQL reads them among others, and next to blanks and digits.
+_TIMES = re.compile(r"(?<![a-z])(?:now|today|yesterday|tomorrow)(?![a-z])", re.IGNORECASE)
 _CALL = re.compile(
     rf"(?<![\w%$.)\"`])(?:\b(AS|INTO|WITH|RECURSIVE)\s+|::\s*)?({_CHAIN})\s*\(", re.IGNORECASE
 )
@@ -116,10 +117,11 @@ _MORE_BEFORE_BRACKETS = {
     )
     | {"use", "xor", "separator"},
 }
-# Of SQLite: a time given by a column; without one, or by a parameter, it may be that of the call.
+# Of SQLite: a time given by a column; without one, or by a parameter, it may be that of the call. A
+# word in double quotes that is no column is a string.
 _DATED = re.compile(
-    r"\b(?:date|time|datetime|julianday|unixepoch|strftime\s*\(\s*''\s*,|timediff)(?:(?<=,)|\s*\()"
-    rf"\s*(?:{_CHAIN})\s*(?=[,)])",
+    r"\b(?:date|time|datetime|julianday|unixepoch|strftime\s*\(\s*''\s*,)(?:(?<=,)|\s*\()"
+    rf"\s*(?!\"(?:now|subsec(?:ond)?)\"\s*[,)])(?:{_CHAIN})\s*(?=[,)])",
     re.IGNORECASE,
 )
 _LOCKING = re.compile(
@@ -213,10 +215,10 @@ def _last(chain: str) -> str:
 
 @lru_cache(maxsize=MEMO_SIZE)
 def _scan(sql: str, vendor: str, known: frozenset[str]) -> Statement:
-    opaque = _opaque(sql)
+    bare = _without_literals(sql, vendor)
+    opaque = _opaque(sql, bare, vendor)
     if opaque:
         return Statement(opaque=opaque)
-    bare = _without_literals(sql, vendor)
     found = None if _FOREIGN_QUOTES.get(vendor, ";") in bare else _places(bare)
     if found is None:
         # A fragment written by hand stands in it.
@@ -282,11 +284,15 @@ def _calls(bare: str, vendor: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _opaque(sql: str) -> str:
-    found = _VOLATILE.search(sql)
+def _opaque(sql: str, bare: str, vendor: str) -> str:
+    found = _VOLATILE.search(bare)
+    if found is None and bare is not sql and _TIMES.search(sql) is not None:
+        others = ("keep", "drop")
+        literals = (each for each in _literal(vendor).finditer(sql) if each.lastgroup not in others)
+        found = next((each for each in literals if _TIMES.search(each.group())), None)
     if found is not None:
         return f"SQL whose result changes by itself: {found.group().strip('( ')}"
-    if _LOCKING.search(sql) is not None:
+    if _LOCKING.search(bare) is not None:
         return "SQL that locks rows"
     return ""
 
@@ -431,7 +437,7 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
     ctes = {cte.alias.lower() for tree in trees for cte in tree.find_all(exp.CTE)}
     reads: set[str] = set()
     writes: set[str] = set()
-    opaque = _opaque(sql)
+    opaque = _opaque(sql, bare, vendor)
     for tree in trees:
         for table in tree.find_all(exp.Table):
             if table.name and not _is_cte(table, vendor):
