@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection, models, transaction
+from django.db import connection, connections, models, transaction
 from django.test.utils import isolate_apps
 
 from djsmartcache.orm import catalog, schema, scopes
@@ -59,15 +59,15 @@ def test_temporary_tables_hide_permanent_ones(sql: str) -> None:
     if connection.vendor == "mysql" or (connection.vendor == "sqlite" and "INTO" in sql):
         pytest.skip("it has no such statement, or does not tell")
     other = connection.copy()
-    assert catalog.is_plain(connection, "testapp_tag")
+    assert catalog.is_plain(connections["default"], "testapp_tag")
     assert catalog.is_plain(other, "testapp_tag")
     with connection.cursor() as cursor:
         cursor.execute(sql)
-    assert not catalog.is_plain(connection, "testapp_tag")
+    assert not catalog.is_plain(connections["default"], "testapp_tag")
     assert catalog.is_plain(other, "testapp_tag")
-    assert catalog.is_plain(connection, "testapp_product")
+    assert catalog.is_plain(connections["default"], "testapp_product")
     connection.close()
-    assert catalog.is_plain(connection, "testapp_tag")
+    assert catalog.is_plain(connections["default"], "testapp_tag")
     other.close()
 
 
@@ -78,9 +78,9 @@ def test_a_temporary_table_is_gone_with_its_transaction() -> None:
         pytest.skip("it does not tell")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE testapp_tag AS SELECT 1 AS id")
-        assert not catalog.is_plain(connection, "testapp_tag")
+        assert not catalog.is_plain(connections["default"], "testapp_tag")
         transaction.set_rollback(True)
-    assert catalog.is_plain(connection, "testapp_tag")
+    assert catalog.is_plain(connections["default"], "testapp_tag")
 
 
 @pytest.mark.usefixtures("shop")

@@ -15,6 +15,7 @@ from django.db import DatabaseError
 
 from djsmartcache import conf
 from djsmartcache.orm import schema, scopes
+from djsmartcache.orm.state import state_of
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -63,8 +64,6 @@ def registry() -> Registry:
     return _registry
 
 
-ATTRIBUTE = "_smartcache_temporary"
-
 _TEMPORARY = {
     "postgresql": "SELECT relname FROM pg_catalog.pg_class"
     " WHERE pg_catalog.pg_my_temp_schema() <> 0"
@@ -86,20 +85,23 @@ def is_plain(connection: BaseDatabaseWrapper, name: str) -> bool:
 def _temporary(connection: BaseDatabaseWrapper, found: schema.Schema) -> frozenset[str] | None:
     """Give the names that hide, on this connection alone, permanent tables; None: nobody knows.
 
-    *Cost*: one query for each connection and schema read, which is read anew after what changes it:
-    making a temporary table is such a change.
+    *Cost*: none for a connection that has made none; else one query for each time that the schema
+    is read, as it is anew after what changes it: making a temporary table is such a change.
     """
     sql = _TEMPORARY.get(connection.vendor)
-    if sql is None:
+    state = state_of(connection)
+    # A session out of a pool may have been another connection's.
+    hides = state.hides or "pool" in connection.settings_dict.get("OPTIONS", {})
+    if sql is None or not hides:
         return frozenset()
-    met: tuple[schema.Schema, int, frozenset[str]] | None = connection.__dict__.get(ATTRIBUTE)
+    met = state.hidden
     if met is None or met[0] is not found or met[1] != id(connection.connection):
         try:
             rows = schema.query(connection, sql)
         except DatabaseError:
             return None
         names = frozenset(scopes.plain(name) for (name,) in rows)
-        met = connection.__dict__[ATTRIBUTE] = (found, id(connection.connection), names)
+        met = state.hidden = (found, id(connection.connection), names)
     return met[2]
 
 

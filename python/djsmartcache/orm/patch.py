@@ -193,6 +193,8 @@ def _after(
     if touched and state.begun and (not before or statement.control):
         # One call may have committed, begun a transaction and written in it.
         transaction.note_tables(connection, touched)
+    if statement.control == "ddl" or statement.everything:
+        state.hides, state.hidden = True, None
     if statement.control == "ddl":
         schema.forget(connection)
         state.remade = connection.in_atomic_block or transaction.in_transaction(connection)

@@ -62,6 +62,8 @@ class State:
         "changes",
         "default_isolated",
         "endings",
+        "hidden",
+        "hides",
         "hint",
         "images",
         "internal",
@@ -88,6 +90,10 @@ class State:
         """An isolation level was set by hand, for the "transaction" or the "session"."""
         self.remade = False
         """Its transaction changed the schema, which others see when it has ended."""
+        self.hides = False
+        """It has run SQL that may have made temporary tables, which hide others of their names."""
+        self.hidden: tuple[Any, int, frozenset[str]] | None = None
+        """Their names, with the schema and the session that they were asked for."""
         self.locked = False
         """Its transaction took locks: of rows, of tables, or advisory ones."""
         self.session_locks = 0
