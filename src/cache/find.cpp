@@ -47,8 +47,9 @@ Answer CacheImpl::FindLocal(std::string_view key, Tag hash, const FindOptions& o
     return {};
   }
   Freshness freshness = JudgeLocal(*entry, TrustAt(), now);
-  if (freshness == Freshness::kUnknown && ask && store_->Available())
+  if (freshness == Freshness::kUnknown && ask && store_->Available()) {
     freshness = Revalidate(*entry);
+  }
   if (freshness == Freshness::kStale) {
     stats_.Add(Counter::kMissInvalidated);
     table_.Erase(*entry);
