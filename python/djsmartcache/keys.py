@@ -412,9 +412,9 @@ def user_text(user: Any) -> bytes:
             return _instance_text(user) + b"@%016x" % fingerprint(user, strict=True)
         with contextlib.suppress(_Unkeyable):
             return render(user)
-        held = {**getattr(user, "__dict__", {}), **_beside(user, object)}
         if isinstance(user, _WITH_CONTENT) or not hasattr(user, "pk"):
             raise _Unkeyable(user)
+        held = {**getattr(user, "__dict__", {}), **_beside(user, object)}
         digest = hashlib.blake2b(digest_size=32)
         _feed_attribute(digest, dict(sorted(held.items())), set(), strict=True)
         return _typed("user", _class_text(type(user)), render(str(user.pk)), digest.digest())

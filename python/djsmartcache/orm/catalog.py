@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from django.apps import apps
-from django.db import DatabaseError
 
 from djsmartcache import conf
 from djsmartcache.orm import schema, scopes
@@ -64,56 +63,33 @@ def registry() -> Registry:
     return _registry
 
 
-_TEMPORARY = {
-    "postgresql": "SELECT relname FROM pg_catalog.pg_class"
-    " WHERE pg_catalog.pg_my_temp_schema() <> 0"
-    " AND relnamespace = pg_catalog.pg_my_temp_schema() AND relkind IN ('r', 'p', 'v')",
-    "sqlite": "SELECT name FROM temp.sqlite_master WHERE type IN ('table', 'view')",
-}
-
-
 def is_plain(connection: BaseDatabaseWrapper, name: str) -> bool:
     """Whether ``name`` is a table whose changes are noticed."""
     found = schema.of(connection)
-    temporary = _temporary(connection, found)
-    if temporary is None or name in temporary:
+    hidden = _hidden(connection, found)
+    if hidden is None or name in hidden:
         return False
     # A table that a migration under way has not made yet has no rows either.
     return name in found.tables or (name in registry().managed and name not in found.known)
 
 
-def _temporary(connection: BaseDatabaseWrapper, found: schema.Schema) -> frozenset[str] | None:
+def _hidden(connection: BaseDatabaseWrapper, found: schema.Schema) -> Collection[str] | None:
     """Give the names that hide, on this connection alone, permanent tables; None: nobody knows.
 
     *Cost*: none for a connection that has made none; else one query for each time that the schema
     is read, as it is anew after what changes it: making a temporary table is such a change.
     """
-    sql = _TEMPORARY.get(connection.vendor)
     state = state_of(connection)
     # A session out of a pool may have been another connection's.
-    hides = state.hides or "pool" in connection.settings_dict.get("OPTIONS", {})
-    if sql is None or not hides:
-        return frozenset()
+    if not state.hides and "pool" not in connection.settings_dict.get("OPTIONS", {}):
+        return ()
     met = state.hidden
     if met is None or met[0] is not found or met[1] != id(connection.connection):
-        try:
-            rows = schema.query(connection, sql)
-        except DatabaseError:
+        names = schema.temporary(connection)
+        if names is None:
             return None
-        names = frozenset(scopes.plain(name) for (name,) in rows)
         met = state.hidden = (found, id(connection.connection), names)
     return met[2]
-
-
-def changed(
-    connection: BaseDatabaseWrapper,
-    names: Collection[str],
-    *,
-    deletes: bool = True,
-    updates: Iterable[str] | None = None,
-) -> frozenset[str]:
-    """Give the tables that change when ``names`` are written; for the rest see `besides`."""
-    return besides(connection, names, deletes=deletes, updates=updates) | frozenset(names)
 
 
 def besides(
@@ -140,7 +116,8 @@ def besides(
     known = schema.of(connection).known
     strange = [name for name in names if name not in known and name not in own]
     if strange:
-        strange = [name for name in strange if not schema.temporary(connection, name)]
+        temporary = schema.temporary(connection) or {}
+        strange = [name for name in strange if not temporary.get(name)]
         if strange:
             # Made by another process since.
             again = schema.read(connection)

@@ -150,8 +150,8 @@ def _touched(statement: tables.Statement, connection: BaseDatabaseWrapper) -> fr
     elif statement.ctes:
         names -= statement.ctes - catalog.all_tables(connection)
     updates = None if statement.updates else ()
-    changed = catalog.changed(connection, names, deletes=statement.deletes, updates=updates)
-    return statement.writes | changed
+    besides = catalog.besides(connection, names, deletes=statement.deletes, updates=updates)
+    return statement.writes | besides
 
 
 def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:

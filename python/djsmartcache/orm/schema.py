@@ -102,9 +102,9 @@ _QUERIES = {
 }
 
 _TEMPORARY = {
-    "postgresql": "SELECT 1 FROM pg_catalog.pg_class WHERE relkind = 'r'"
-    " AND relnamespace = pg_catalog.pg_my_temp_schema() AND lower(relname) = %s",
-    "sqlite": "SELECT 1 FROM temp.sqlite_master WHERE type = 'table' AND lower(name) = %s",
+    "postgresql": "SELECT relname, relkind = 'r' FROM pg_catalog.pg_class"
+    " WHERE relnamespace = pg_catalog.pg_my_temp_schema() AND relkind IN ('r', 'p', 'v')",
+    "sqlite": "SELECT name, type = 'table' FROM temp.sqlite_master WHERE type IN ('table', 'view')",
 }
 
 
@@ -259,13 +259,18 @@ def forget(connection: BaseDatabaseWrapper) -> None:
     _schemas.pop(scopes.database(connection), None)
 
 
-def temporary(connection: BaseDatabaseWrapper, name: str) -> bool:
-    """Whether a name is, for this connection, that of a temporary table."""
+def temporary(connection: BaseDatabaseWrapper) -> dict[str, bool] | None:
+    """Give the names of a connection's temporary tables and views, and whether each is a table.
+
+    Empty where the database does not tell; None where it refuses. *Cost*: one query.
+    """
     sql = _TEMPORARY.get(connection.vendor)
+    if sql is None:
+        return {}
     try:
-        return sql is not None and bool(query(connection, sql, [name]))
+        return {scopes.plain(name): bool(own) for name, own in query(connection, sql)}
     except DatabaseError:
-        return False
+        return None
 
 
 def query(

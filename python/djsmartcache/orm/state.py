@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,7 @@ class State:
         """Its transaction changed the schema, which others see when it has ended."""
         self.hides = False
         """It has run SQL that may have made temporary tables, which hide others of their names."""
-        self.hidden: tuple[Any, int, frozenset[str]] | None = None
+        self.hidden: tuple[Any, int, Collection[str]] | None = None
         """Their names, with the schema and the session that they were asked for."""
         self.locked = False
         """Its transaction took locks: of rows, of tables, or advisory ones."""

@@ -264,10 +264,10 @@ def note(
             were taken for, 0 for none: so the store tells of schemes not known here.
     """
     state = state_of(connection)
-    if in_transaction(connection) and not state.locked:
+    open_one = in_transaction(connection)
+    if open_one and not state.locked:
         state.locked = True
         recount(connection)
-    open_one = in_transaction(connection)
     if silent():
         if not open_one:
             return
