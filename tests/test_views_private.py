@@ -193,6 +193,20 @@ def page_of(view: Any, user: Any) -> Any:
     return view(request_of(user=user))
 
 
+def of_users(key: str) -> tuple[Any, Any]:
+    """A page, and a function of the request, that show what its user carries."""
+
+    @smart_cached(ttl=60, key=key, vary="user")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(request.user.name))  # type: ignore[union-attr]
+
+    @smart_cached(ttl=60, key=f"{key} data", vary="user")
+    def data(request: HttpRequest) -> str:
+        return str(request.user.name)  # type: ignore[union-attr]
+
+    return view, data
+
+
 @pytest.mark.parametrize(
     "user",
     [
@@ -208,13 +222,7 @@ def page_of(view: Any, user: Any) -> Any:
     ],
 )
 def test_users_differ_by_all_that_they_carry(user: Any) -> None:
-    @smart_cached(ttl=60, key="carried", vary="user")
-    def view(request: HttpRequest) -> HttpResponse:
-        return HttpResponse(str(request.user.name))  # type: ignore[union-attr]
-
-    @smart_cached(ttl=60, key="carried data", vary="user")
-    def data(request: HttpRequest) -> str:
-        return str(request.user.name)  # type: ignore[union-attr]
+    view, data = of_users("carried")
 
     for name in ("ada", "bob"):
         assert name in page_of(view, user(name)).content.decode()
@@ -236,13 +244,7 @@ def test_users_differ_by_all_that_they_carry(user: Any) -> None:
     ],
 )
 def test_users_who_carry_what_no_content_tells_go_past_the_cache(user: Any) -> None:
-    @smart_cached(ttl=60, key="not carried", vary="user")
-    def view(request: HttpRequest) -> HttpResponse:
-        return HttpResponse(str(request.user.name))  # type: ignore[union-attr]
-
-    @smart_cached(ttl=60, key="not carried data", vary="user")
-    def data(request: HttpRequest) -> str:
-        return str(request.user.name)  # type: ignore[union-attr]
+    view, data = of_users("not carried")
 
     for name in ("ada", "bob", "ada"):
         one = user(name)
