@@ -30,11 +30,11 @@ ROWS = (
     ("_core", "conf", "exceptions", "handles", "logs", "orm.switches"),
     (
         *("keys", "namesakes", "orm.dependencies", "orm.scopes", "orm.tables", "prefixes"),
-        *("process", "serializers", "waiting"),
+        *("process", "records", "request_items", "serializers", "waiting"),
     ),
     (
         *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "page_privacy"),
-        *("recording", "records", "request_items", "request_session", "responses"),
+        *("recording", "request_session", "responses"),
     ),
     ("api", "decorators", "views"),
     ("", "apps", "checks"),

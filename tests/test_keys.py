@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytz
 from django.contrib.auth.models import AnonymousUser
 from django.db import connections
 from django.http import HttpRequest, QueryDict
@@ -210,6 +211,34 @@ def test_a_bad_template_is_refused(template: Any) -> None:
 )
 def test_these_differ(one: Any, other: Any) -> None:
     assert TWO.key((one,), {}) != TWO.key((other,), {})
+
+
+def test_times_of_one_zone_differ_by_their_offsets() -> None:
+    zone = pytz.timezone("Europe/Paris")
+    wall = datetime.datetime(2024, 10, 27, 2, 30)
+    times = [
+        zone.localize(wall, is_dst=True),
+        zone.localize(wall, is_dst=False),
+        wall.replace(tzinfo=zone),  # local mean time
+    ]
+    assert len({TWO.key((each,), {}) for each in times}) == 3
+    assert TWO.key((times[0],), {}) == TWO.key((zone.localize(wall, is_dst=True),), {})
+
+
+def test_a_view_of_bytes_is_known_by_them() -> None:
+    def mark(content: bytes, cls: Any = memoryview) -> int:
+        return keys.fingerprint(Product(pk=1, name=cls(content)))
+
+    # As psycopg2 gives the values of a BinaryField.
+    assert mark(b"a" * 100) == mark(b"a" * 100) != mark(b"b" * 100)
+    assert TWO.key((memoryview(b"a"),), {}) == TWO.key((memoryview(b"a"),), {})
+    assert len({TWO.key((cls(b"a"),), {}) for cls in (bytes, bytearray, memoryview)}) == 3
+
+
+def test_a_field_s_value_that_no_content_tells_is_equal_to_none() -> None:
+    value = threading.Lock()
+    marks = {keys.fingerprint(Product(pk=1, name=value)) for _ in range(3)}  # type: ignore[misc]
+    assert len(marks) == 3
 
 
 class Money(decimal.Decimal):

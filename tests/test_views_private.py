@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gzip
 import logging
 import threading
 import types
@@ -19,9 +20,11 @@ from django.template import RequestContext, Template
 from django.template.response import SimpleTemplateResponse
 from django.test import AsyncClient, AsyncRequestFactory, RequestFactory
 from django.urls import resolve
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.functional import SimpleLazyObject
 from django.views import View
+from django.views.decorators.gzip import gzip_page
 
 from djsmartcache import UnkeyableArgument, cache_set, cache_ttl, smart_cached
 from djsmartcache.page_privacy import refusals
@@ -35,6 +38,7 @@ __all__ = ["pages", "store"]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("store", "pages")]
 
 rf = RequestFactory()
+NOON = datetime.datetime(2026, 6, 1, 12, tzinfo=datetime.timezone.utc)
 
 
 def request_of(login: str = "", path: str = "/x/", **state: Any) -> HttpRequest:
@@ -112,6 +116,55 @@ def test_what_a_callable_read_by_item_may_be_read() -> None:
     assert "hit" in status(view(request_of("ada")))
 
 
+@pytest.mark.parametrize(
+    "vary",
+    [
+        lambda request: request.COOKIES,
+        lambda request: (request.COOKIES,),
+        lambda request: bool(request.COOKIES),
+        lambda request: any(name == "theme" for name in request.COOKIES),
+        lambda request: bool(request.headers.get("Cookie")),
+        lambda request: "HTTP_COOKIE" in request.META,
+    ],
+)
+def test_cookies_that_a_callable_looks_at_as_a_whole_are_in_the_key(vary: Any) -> None:
+    @smart_cached(ttl=60, key="whole cookies", vary=vary)
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.COOKIES["login"])
+
+    assert not mixes_up(view)
+    assert "hit" in status(view(request_of("ada")))
+
+
+@pytest.mark.parametrize(
+    "vary",
+    [
+        lambda request: bool(request.session.session_key),
+        lambda request: request.session.is_empty(),
+        lambda request: len(request.session.keys()),
+        lambda request: bool([*request.session.items()]),
+    ],
+)
+def test_a_session_that_a_callable_looks_at_as_a_whole_is_in_the_key(vary: Any) -> None:
+    @smart_cached(ttl=60, key="whole session", vary=vary)
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.session["cart"])
+
+    assert not mixes_up(view)
+    assert "hit" in status(view(request_of("ada")))
+
+
+def test_a_session_that_no_content_tells_keeps_pages_that_vary_by_it_from_being_cached() -> None:
+    @smart_cached(ttl=60, key="odd session", vary=lambda request: request.session.is_empty())
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.session["cart"].name)
+
+    for name in ("ada", "bob"):
+        request = request_of(name)
+        request.session["cart"] = types.SimpleNamespace(name=name, lock=threading.Lock())
+        assert view(request).content.decode() == name
+
+
 def test_what_the_key_names_of_the_request_may_be_read() -> None:
     @smart_cached(ttl=60, key="page:{request.user.pk}:{request.COOKIES[login]}")
     def view(request: HttpRequest) -> HttpResponse:
@@ -128,6 +181,30 @@ def test_a_callable_of_a_method_gets_the_request_first() -> None:
             return HttpResponse(request.COOKIES["login"])
 
     assert not mixes_up(Shop.as_view())
+
+
+class Service:
+    """Holds what it needs of a request, under the name that REST framework's requests have for
+    Django's."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._data = {"name": request.COOKIES["login"]}
+
+    @smart_cached(ttl=60)
+    def method(self) -> str:
+        return self._data["name"]
+
+
+@smart_cached(ttl=60)
+def name_of(service: Service) -> str:
+    return service._data["name"]
+
+
+@pytest.mark.parametrize("call", [Service.method, name_of])
+def test_what_holds_a_request_is_not_taken_for_one(call: Any) -> None:
+    with pytest.raises(UnkeyableArgument, match="has no stable identity"):
+        call(Service(request_of("ada")))
 
 
 # --- declared by the user
@@ -421,6 +498,60 @@ def test_what_django_asks_for_in_vain_keeps_no_page_from_being_shared() -> None:
         assert state in status(view(request))
 
 
+@pytest.mark.parametrize("name", ["PATH_INFO", "REQUEST_METHOD", "SCRIPT_NAME", "QUERY_STRING"])
+def test_what_meta_says_of_the_path_is_part_of_the_key(name: str) -> None:
+    @smart_cached(ttl=60, key="meta")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(request.META[name])
+
+    def ask(said: str) -> Any:
+        request = rf.get("/x/")
+        request.META[name] = said  # as middleware that rewrites paths or methods leaves it
+        return view(request)
+
+    assert [ask(said).content for said in ("one", "two")] == [b"one", b"two"]
+    assert "hit" in status(ask("one")) or name == "REQUEST_METHOD"
+
+
+def test_time_zones_of_one_name_do_not_share_a_page() -> None:
+    @smart_cached(ttl=60, key="zones")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(timezone.localtime(NOON)))
+
+    def ask(hours: int) -> bytes:
+        zone = datetime.timezone(datetime.timedelta(hours=hours), "browser")
+        with timezone.override(zone):
+            return bytes(view(rf.get("/x/")).content)
+
+    assert ask(1).endswith(b"13:00:00+01:00")
+    assert ask(5).endswith(b"17:00:00+05:00")
+
+
+def test_a_time_zone_that_cannot_be_in_a_key_keeps_pages_from_being_cached() -> None:
+    class Local(datetime.tzinfo):
+        def __init__(self, hours: int) -> None:
+            self.hours = hours
+
+        def utcoffset(self, _: Any) -> datetime.timedelta:
+            return datetime.timedelta(hours=self.hours)
+
+        def dst(self, _: Any) -> datetime.timedelta:
+            return datetime.timedelta(0)
+
+        def tzname(self, _: Any) -> str:
+            return "local"
+
+    @smart_cached(ttl=60, key="odd zones")
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(timezone.localtime(NOON)))
+
+    for hours in (1, 5):
+        with timezone.override(Local(hours)):
+            response = view(rf.get("/x/"))
+        assert response.content.decode().endswith(f"0{hours}:00")
+        assert "time zone" in status(response)
+
+
 def test_a_query_that_middleware_has_replaced_is_part_of_the_key() -> None:
     @smart_cached(ttl=60, key="page11")
     def view(request: HttpRequest) -> HttpResponse:
@@ -645,6 +776,53 @@ def test_what_middleware_puts_into_a_template_response_reaches_its_visitor_alone
         assert "stored" not in status(response)
     assert "stored" in status(ask(""))
     assert "hit" in status(ask(""))
+
+
+def test_a_callback_that_middleware_adds_to_a_template_response_is_called_for_every_visitor() -> (
+    None
+):
+    class Rendered(SimpleTemplateResponse):
+        rendered_content = "page"
+
+    @smart_cached(ttl=60, key="callbacks")
+    def view(request: HttpRequest) -> SimpleTemplateResponse:
+        response = Rendered("unused", {})
+        response.add_post_render_callback(add_mark)
+        return response
+
+    def add_mark(response: Any) -> None:
+        response.content += b" of the view"
+
+    def ask(name: str) -> bytes:
+        def add_name(response: Any) -> None:
+            response.content += f" for {name}".encode()
+
+        response = view(rf.get("/x/"))
+        if name and hasattr(response, "render"):
+            response.add_post_render_callback(add_name)
+        response = response.render() if hasattr(response, "render") else response
+        return bytes(response.content)
+
+    assert ask("ada") == b"page of the view for ada"
+    assert ask("bob") == b"page of the view for bob"
+    assert ask("") == ask("") == b"page of the view"
+
+
+def test_a_decorator_around_a_cached_template_response_does_its_work_on_hits_too() -> None:
+    class Rendered(SimpleTemplateResponse):
+        rendered_content = "page " * 100
+
+    @gzip_page
+    @smart_cached(ttl=60, key="zipped")
+    def view(request: HttpRequest) -> SimpleTemplateResponse:
+        return Rendered("unused", {})
+
+    for found in ("stored", "hit"):
+        response = view(rf.get("/x/", headers={"Accept-Encoding": "gzip"}))
+        if hasattr(response, "render"):
+            response.render()
+        assert found in status(response)
+        assert gzip.decompress(response.content) == b"page " * 100
 
 
 def test_what_a_response_carries_and_cannot_be_kept_keeps_it_from_being_stored() -> None:

@@ -20,6 +20,7 @@ import ipaddress
 import pathlib
 import pickle
 import re
+import secrets
 import string
 import sys
 import uuid
@@ -38,6 +39,7 @@ from . import _core, namesakes, prefixes
 from .exceptions import InvalidKey, KeyTemplateError, UnkeyableArgument
 from .namesakes import full_name, reachable
 from .orm import scopes
+from .request_items import Items
 
 REQUEST: Final = b"request<>"
 VIEW: Final = b"view<>"
@@ -366,8 +368,9 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def is_wrapped_request(value: Any) -> bool:
-    """Whether it is a request around Django's, as REST framework makes them."""
-    return isinstance(getattr(value, "__dict__", {}).get("_request"), HttpRequest)
+    """Whether it is REST framework's request, which has Django's inside."""
+    made = getattr(sys.modules.get("rest_framework.request"), "Request", None)
+    return made is not None and issubclass(type(value), made)
 
 
 def is_view_part(value: Any) -> bool:
@@ -588,6 +591,11 @@ def _items(pairs: Iterable[tuple[Any, Any]]) -> bytes:
     return b"{" + b",".join(sorted(render(k) + b"=" + render(v) for k, v in pairs)) + b"}"
 
 
+def _offset(value: datetime.datetime | datetime.time) -> tuple[Any, ...]:
+    # One zone of pytz has many offsets, of which a time holds one.
+    return _zone(value.tzinfo), value.utcoffset()
+
+
 def _zone(tz: datetime.tzinfo | None) -> Any:
     if tz is None:
         return None
@@ -608,6 +616,7 @@ _CONTAINERS: Final[dict[type, Callable[[Any], bytes]]] = {
     dict: lambda v: _items(v.items()),
     set: lambda v: b"{|" + b",".join(sorted(map(render, v))) + b"|}",
     frozenset: lambda v: b"f{|" + b",".join(sorted(map(render, v))) + b"|}",
+    Items: lambda v: _items(v.items()),
 }
 _Address = (
     ipaddress.IPv4Address,
@@ -618,9 +627,9 @@ _Address = (
 # datetime before date, of which it is a subclass. Leading zeros, scale and zone are kept: they
 # show.
 _LEAVES: Final[tuple[tuple[type, Callable[[Any], tuple[Any, ...]]], ...]] = (
-    (datetime.datetime, lambda v: (v.replace(tzinfo=None).isoformat(), v.fold, _zone(v.tzinfo))),
+    (datetime.datetime, lambda v: (v.replace(tzinfo=None).isoformat(), v.fold, *_offset(v))),
     (datetime.date, lambda v: (v.isoformat(),)),
-    (datetime.time, lambda v: (v.replace(tzinfo=None).isoformat(), v.fold, _zone(v.tzinfo))),
+    (datetime.time, lambda v: (v.replace(tzinfo=None).isoformat(), v.fold, *_offset(v))),
     (datetime.timedelta, lambda v: (v.days, v.seconds, v.microseconds)),
     (datetime.tzinfo, lambda v: (_zone(v),)),
     (decimal.Decimal, lambda v: (str(v),)),
@@ -630,6 +639,7 @@ _LEAVES: Final[tuple[tuple[type, Callable[[Any], tuple[Any, ...]]], ...]] = (
     (range, lambda v: (v.start, v.stop, v.step)),
     (complex, lambda v: (v.real, v.imag)),
     (bytearray, lambda v: (bytes(v),)),
+    (memoryview, lambda v: (v.tobytes(), v.format, v.shape)),
     *((address, lambda v: (str(v), getattr(v, "scope_id", None))) for address in _Address),
 )
 # The plain value inside an instance of a subclass, around whatever the subclass overrides.
@@ -730,7 +740,7 @@ def _field_content(value: Any) -> bytes:
     try:
         return _content(value)
     except _Unkeyable:
-        return repr(value).encode("utf-8", "surrogatepass")
+        return secrets.token_bytes(16)  # as nothing tells whether it is another's: equal to none
 
 
 def _attribute_content(value: Any, strict: bool) -> bytes:

@@ -30,6 +30,7 @@ from .records import evaluated, is_lazy, note, state_of, unrecorded
 from .request_items import meaning
 
 _MASK = (1 << 64) - 1
+_SECRET: Final = frozenset({"request.auth", "cookies", "session"})  # not spelled out in a key
 _DEPTH: Final = 3  # of containers searched for a request
 _NOT_STATE: Final = frozenset({"request", "args", "kwargs", "head"})
 # Which REST framework makes of the view's class and of the request's headers that it has read.
@@ -173,10 +174,14 @@ class PageKeys:
                 str(meta.get("SCRIPT_NAME", "")),
                 str(getattr(request, "script_name", "")),
                 meta.get("QUERY_STRING", ""),
+                str(meta.get("PATH_INFO", "")),
+                # HEAD is answered from the page that was got.
+                sent
+                if (sent := meta.get("REQUEST_METHOD")) not in (request.method, "HEAD")
+                else "",
                 request.encoding,
                 translation.get_language(),
                 str(state.get("LANGUAGE_CODE")),
-                timezone.get_current_timezone_name(),
                 str(getattr(request, "urlconf", None)),
                 str(getattr(request, "current_app", None)),
                 (str(getattr(renderer, "media_type", "")), str(getattr(renderer, "format", ""))),
@@ -185,8 +190,9 @@ class PageKeys:
             )
             query = self._replaced_query()
         text = keys.render(parts)
+        values = [*values, ("the time zone", timezone.get_current_timezone())]
         if query is not None:
-            values = [*values, ("request.GET", query)]
+            values.append(("request.GET", query))
         more, fingerprint = self._identified(values)
         plain = self.view_job.key.removeprefix(prefixes.prefix())
         identity = (self.view_job.identity * 31 + fingerprint) & _MASK
@@ -219,7 +225,7 @@ class PageKeys:
                 if name == "vary":
                     raise
                 raise Bypass(f"{name} has no stable identity") from None
-            if name == "request.auth":  # no secret is spelled out in a key
+            if name in _SECRET:
                 part = hashlib.sha256(part).hexdigest().encode()
             text += b"|" + keys.render(name) + part
             fingerprint = (fingerprint * 31 + mark) & _MASK
@@ -286,6 +292,9 @@ class PageKeys:
     def declared_values(self) -> list[tuple[str, Any]]:
         """What the key has for `vary`, by name; notes what that covers."""
         values = [("vary", self._declared_value(each)) for each in self.vary if callable(each)]
+        values += self._whole_cookies()
+        if "session" in self.declared:
+            values.append(("session", self._whole_session()))
         if "user" in self.vary or "user" in self.declared:
             self.declared.add("user")
             note(self.request, "user")
@@ -306,6 +315,9 @@ class PageKeys:
         values = [
             ("vary", await self._adeclared_value(each)) for each in self.vary if callable(each)
         ]
+        values += self._whole_cookies()
+        if "session" in self.declared:
+            values.append(("session", await sync_to_async(self._whole_session)()))
         if "user" in self.vary or "user" in self.declared:
             self.declared.add("user")
             note(self.request, "user")
@@ -330,6 +342,20 @@ class PageKeys:
                 value = await value
             self.declared |= record.reads() | record.of_pages
         return value
+
+    def _whole_cookies(self) -> list[tuple[str, Any]]:
+        """What is looked at as a whole, be it to see that it is empty, is in the key as a whole."""
+        if "cookies" not in self.declared:
+            return []
+        with unrecorded():
+            return [("cookies", self._header("cookie"))]
+
+    def _whole_session(self) -> Any:
+        session: Any = state_of(self.request).get("session")
+        if session is None:
+            return None
+        with unrecorded():
+            return session.session_key, dict(session.items())
 
     def _of_vary(self) -> tuple[Any, ...]:
         """The arguments as a view function has them: without the instance."""

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.request import HttpHeaders
 
-from .records import OF_ANOTHER_CLASS, is_silent, note, note_of_page, note_read
+from .records import OF_ANOTHER_CLASS, is_silent, note, note_of_page, note_read, state_of
 
-_META_OF_PAGES: Final = frozenset({"PATH_INFO", "QUERY_STRING", "REQUEST_METHOD", "SCRIPT_NAME"})
+_META_OF_PAGES: Final = frozenset({"PATH_INFO", "QUERY_STRING", "SCRIPT_NAME"})
 _FREE_META: Final = frozenset({"SERVER_SOFTWARE", "CSRF_COOKIE_NEEDS_UPDATE"})
 
 
@@ -138,11 +138,17 @@ def note_cookie(request: HttpRequest, name: str) -> None:
 def note_meta(request: HttpRequest, name: str) -> None:
     if is_silent() or name in _FREE_META:
         return
-    # The host of the key may be another header's.
-    if name in _META_OF_PAGES or (name == "HTTP_HOST" and not settings.USE_X_FORWARDED_HOST):
+    if name in _META_OF_PAGES or _is_of_pages(request, name):
         note_of_page(request, f"META:{name}")
     else:
         note(request, meaning(name))
+
+
+def _is_of_pages(request: HttpRequest, name: str) -> bool:
+    if name == "HTTP_HOST":
+        return not settings.USE_X_FORWARDED_HOST  # the host of the key may be another header's
+    state = state_of(request)
+    return name == "REQUEST_METHOD" and state["META"].get(name) == state.get("method")
 
 
 def meaning(name: str) -> str:

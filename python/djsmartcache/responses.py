@@ -156,6 +156,12 @@ def look_of(response: Any) -> tuple[Any, ...]:
         tuple(response.headers.items()),
         response.cookies.output(),
         response.status_code,
+        # Those of Django's decorators do to what is rendered what they do to any response.
+        [
+            each
+            for each in response._post_render_callbacks
+            if getattr(each, "__module__", "") != "django.utils.decorators"
+        ],
     )
 
 

@@ -355,7 +355,7 @@ class CachedView:
     ) -> Any:
         """Store the response once it is rendered, if it is what the view gave."""
         leading.pause()
-        job, look, render = leading.job, responses.look_of(response), response.render
+        job, render = leading.job, response.render
         rest: list[tuple[Leading, Record]] = []
         meanwhile = contextlib.ExitStack()
         between = meanwhile.enter_context(recording(self.request))
@@ -390,6 +390,7 @@ class CachedView:
                 return self._stale(job, answer, error)
 
         response.add_post_render_callback(finish)
+        look = responses.look_of(response)
         response.render = rendering
         return response
 
