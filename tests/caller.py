@@ -4,6 +4,7 @@ SMARTCACHE_TEST_SETTINGS has its settings, as a dict. Commands and answers are l
 
 - `call NAME`: ask for a value in a thread, which says "computing" when it has to make it, then
   waits for `go`, and says "value NAME PID-OF-THE-MAKER"
+- `task NAME`: the same in a task, of one loop
 - `hurry NAME`: the same for a value that waits for no other process
 - `waits`: how many wait for another process' computation
 - `waiting`: how many wait for another thread's or process' computation
@@ -17,6 +18,8 @@ SMARTCACHE_TEST_SETTINGS has its settings, as a dict. Commands and answers are l
 from __future__ import annotations
 
 import ast
+import asyncio
+import functools
 import os
 import sys
 import threading
@@ -70,8 +73,27 @@ def moving(name: str) -> str:
 hurried = smart_cached(key="work:{name}", ttl=60, lock=False)(work.__wrapped__)
 
 
+@smart_cached(key="work:{name}", ttl=60)
+async def work_in_task(name: str) -> int:
+    say("computing")
+    while not go.is_set():
+        await asyncio.sleep(0.01)
+    return os.getpid()
+
+
 def call(function: Callable[[str], int], name: str) -> None:
     say("value", name, function(name))
+
+
+async def call_in_task(name: str) -> None:
+    say("value", name, await work_in_task(name))
+
+
+@functools.cache
+def loop() -> asyncio.AbstractEventLoop:
+    made = asyncio.new_event_loop()
+    threading.Thread(target=made.run_forever, daemon=True).start()
+    return made
 
 
 _saying = threading.Lock()
@@ -88,6 +110,8 @@ def main() -> None:
         match line.split():
             case ["call", name]:
                 threading.Thread(target=call, args=[work, name], daemon=True).start()
+            case ["task", name]:
+                asyncio.run_coroutine_threadsafe(call_in_task(name), loop())
             case ["hurry", name]:
                 threading.Thread(target=call, args=[hurried, name], daemon=True).start()
             case ["go"]:

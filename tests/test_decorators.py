@@ -512,13 +512,33 @@ def test_a_function_that_calls_itself_does_not_wait_for_itself() -> None:
     assert g() == 3
 
 
-def test_a_function_that_calls_itself_in_another_thread_does_not_wait_for_itself() -> None:
+def in_thread(call: Callable[[], int]) -> int:
+    results: list[int] = []
+    thread = threading.Thread(target=lambda: results.append(call()))
+    thread.start()
+    thread.join(WAIT)
+    return results[0]
+
+
+def in_pool(call: Callable[[], int]) -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result(WAIT)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        in_thread,
+        in_pool,
+        lambda call: in_pool(functools.partial(contextvars.copy_context().run, call)),
+    ],
+)
+def test_a_function_that_calls_itself_in_another_thread_does_not_wait_for_itself(
+    run: Callable[[Callable[[], int]], int],
+) -> None:
     @smart_cached(key="elsewhere")
     def f(deep: bool = True) -> int:
-        if not deep:
-            return 1
-        with ThreadPoolExecutor(1) as pool:
-            return int(pool.submit(contextvars.copy_context().run, f, False).result(WAIT)) + 1
+        return run(functools.partial(f, False)) + 1 if deep else 1
 
     before = process.cache().stats()["lock_timeouts"]
     assert f() == 2
@@ -800,6 +820,19 @@ def test_an_outer_entry_ends_no_later_than_the_inner_one() -> None:
         assert inner_ends is not None
         assert ends <= inner_ends + 2  # what storing may take on a loaded machine
         outer.invalidate()
+
+
+@pytest.mark.parametrize("ttl", [1000, None])
+def test_a_chain_of_entries_ends_with_its_first_link_and_not_before(ttl: float | None) -> None:
+    @smart_cached(key="link:{n}", ttl=ttl)
+    def link(n: int) -> int:
+        return link(n - 1) + 1 if n else 0
+
+    for n in (9, *range(10, 15)):  # nested computations, then each of a hit in the one before
+        assert link(n) == n
+    ends = [cache_ttl(f"link:{n}") for n in range(15)]
+    least = 1000 * 0.9 if ttl else 7 * 86400  # jitter; as long as their tokens
+    assert min(each or 0 for each in ends) > least - 5
 
 
 def test_a_callable_key_does_not_let_an_old_instance_answer_for_a_new_one() -> None:

@@ -33,3 +33,25 @@ def test_fifty_threads_of_five_processes_compute_once(start: Start) -> None:
         child.tell("go")
     said = [child.hear() for child in crowd for _ in range(THREADS)]
     assert set(said) == {f"value a {computing[0].pid}"}
+
+
+def test_tasks_that_wait_for_another_process_keep_no_other_from_its_end(start: Start) -> None:
+    # Each leads more keys than there are threads to wait for the store, and waits for as many.
+    processes = [start(LOCK_TIMEOUT=60) for _ in range(2)]
+    names = [[f"{child.pid}-{number}" for number in range(40)] for child in processes]
+    for child, own in zip(processes, names, strict=True):
+        for name in own:
+            assert child.ask("task", name) == "computing"
+    for child, others in zip(processes, reversed(names), strict=True):
+        for name in others:
+            child.tell("task", name)
+        until(lambda child=child: int(child.ask("waits")) >= 16)
+    for child in processes:
+        child.tell("go")
+    for child in processes:
+        said = {child.hear() for _ in range(80)}
+        assert said == {
+            f"value {name} {leader.pid}"
+            for leader, own in zip(processes, names, strict=True)
+            for name in own
+        }

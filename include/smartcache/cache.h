@@ -113,8 +113,8 @@ struct Computed {
   std::string payload;     // encoded value
   std::uint8_t codec = 0;  // Codec, with kCompressed
   std::uint64_t identity = 0;
-  Duration ttl = kNever;  // jitter not yet applied
-  Duration stale = {};    // how much longer it may be served stale
+  Duration ttl = kNever;
+  Duration stale = {};  // how much longer it may be served stale
   Duration cost = {};
   TagVector tags;                // without the key's own
   std::unique_ptr<Value> value;  // for L1; null: L2 only

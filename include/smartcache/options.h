@@ -22,7 +22,6 @@ struct Options {
   Duration token_ttl = std::chrono::hours(24 * 7);
   // Between attempts to tell a store that is down what was invalidated meanwhile.
   Duration replay_pause = std::chrono::milliseconds(250);
-  double jitter = 0.1;  // share of a TTL by which it is varied, up and down
 
   // Redis.
   std::string channel = "smartcache:updates";

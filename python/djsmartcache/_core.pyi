@@ -37,7 +37,6 @@ def configure(
     channel: str,
     start_listener: bool,
     redis_timeout: float,
-    jitter: float,
     embedded_max_bytes: int,
     dumps: Callable[[Any], tuple[bytes, int]],
     loads: Callable[[bytes, int], Any],
@@ -129,6 +128,8 @@ class Answer:
 
     What composition inherits.
     """
+    elsewhere: bool
+    """WAIT: another process computes it, so there is nothing to subscribe to."""
     remaining: float | None
     """Seconds of the hard TTL that remain; None: no expiry."""
     source: str
@@ -179,11 +180,13 @@ class Cache:
         owner: int = 0,
         lock: bool = True,
         wait: bool = True,
+        linger: bool = True,
         nested: bool = False,
         stale: bool = False,
         patience: Callable[[], bool] | None = None,
     ) -> Answer:
-        """The way of a read. Waits for others' computations, in which handlers of signals run.
+        """The way of a read. Waits for others' computations, in which handlers of signals run:
+        ``wait`` for those of this process, ``linger`` for those of others.
 
         ``patience`` is called in the waiting thread ten times a second: False ends the wait, with
         an answer of kind BYPASS; what it or a handler raises is raised.

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from typing import Any, Final, cast
 
 from asgiref.sync import sync_to_async
@@ -24,13 +25,8 @@ from .logs import LOG_EVERY, log_seldom
 from .orm import dependencies, switches, transaction
 
 MAX_VAIN_WAITS: Final = 2  # as in the core: how often to wait for what then is not shared
+_random: Final = random.SystemRandom()  # not the same in forks, and no project's seed
 _DEPTH: Final = 6  # of containers searched for querysets that have not been evaluated
-
-_leading: ContextVar[tuple[tuple[bytes, dependencies.Computation], ...]] = ContextVar(
-    "smartcache_leading", default=()
-)
-"""Keys that this thread or task, or one that it runs inside of, is computing. A task may outlive
-the computation that it was started in."""
 
 
 class Default:
@@ -130,7 +126,9 @@ def look(
     found: Found | None = None
     if answer is None or answer.kind == _core.WAIT:
         found, ask = _without_store(job)
-        answer = _find(job, caller(), wait=wait and not _on_loop()) if ask else None
+        # On a loop's thread other processes may be waiting for what this one holds up, too.
+        wait = wait and not _on_loop()
+        answer = _find(job, caller(), wait=wait, linger=wait) if ask else None
     if answer is not None:
         if answer.kind == _core.LEAD:
             return answer
@@ -148,13 +146,16 @@ async def alook(job: Job, *, wait: bool = True) -> Found | _core.Answer | None:
         if process.cache().peek(job.key, job.identity) is not _core.MISS:
             answer = _ask(job, caller(), wait=False)  # in L1: answered without waiting
         if answer is None or _unlinked(job, answer):
-            answer = await process.run(_find, job, caller(), wait=False)
+            answer = await process.run(_find, job, caller(), wait=False, linger=False)
+        may_wait = wait and not transaction.holds_locks()
+        if answer.kind == _core.WAIT and answer.elsewhere and may_wait:
+            answer = await _linger(job)
+        if answer is None or (answer.kind == _core.WAIT and not may_wait):
+            break
         if answer.kind == _core.LEAD:
             return answer
         if answer.kind != _core.WAIT:
             found = _taken(job, answer)
-            break
-        if not wait or transaction.holds_locks():
             break
         before = waiting.unshared.now()
         if not await waiting.ended(answer, _limit()) or waiting.unshared.since(job.key, before):
@@ -164,6 +165,19 @@ async def alook(job: Job, *, wait: bool = True) -> Found | _core.Answer | None:
     elif found is None:
         await process.run(_bypass, job)
     return found
+
+
+async def _linger(job: Job) -> _core.Answer | None:
+    """Look a call up that another process is computing: the answer once it ended; None: go without
+    it."""
+
+    def start(patience: Callable[[], bool]) -> asyncio.Future[Any]:
+        return process.run_waiting(_find, job, caller(), wait=False, linger=True, patience=patience)
+
+    try:
+        return await asyncio.wait_for(waiting.lingered(start), _limit())
+    except asyncio.TimeoutError:
+        return None
 
 
 def obtain(job: Job, answer: _core.Answer | None = None) -> Any:
@@ -257,15 +271,23 @@ def _without_store(job: Job) -> tuple[Found | None, bool]:
 
 
 def _barred(job: Job) -> bool:
-    return switches.disabled() or not conf.current().enabled or _leads(job.key)
+    return switches.disabled() or not conf.current().enabled or dependencies.computes(job.key)
 
 
-def _find(job: Job, owner: int, *, wait: bool) -> _core.Answer:
-    answer = _ask(job, owner, wait=wait)
+def _find(
+    job: Job,
+    owner: int,
+    *,
+    wait: bool,
+    linger: bool,
+    patience: Callable[[], bool] = waiting.patient,
+) -> _core.Answer:
+    ask = functools.partial(_ask, job, owner, wait=wait, linger=linger, patience=patience)
+    answer = ask()
     outer = dependencies.current()
     if outer is not None and _unlinked(job, answer):
         outer.take([_core.key_tag(job.key)])  # before the read that counts (I2)
-        answer = _ask(job, owner, wait=wait)
+        answer = ask()
     return answer
 
 
@@ -278,7 +300,14 @@ def _unlinked(job: Job, answer: _core.Answer) -> bool:
     return all(tag != own for tag, _ in answer.tags)
 
 
-def _ask(job: Job, owner: int, *, wait: bool) -> _core.Answer:
+def _ask(
+    job: Job,
+    owner: int,
+    *,
+    wait: bool,
+    linger: bool = False,
+    patience: Callable[[], bool] | None = None,
+) -> _core.Answer:
     recipe = job.recipe
     free = not transaction.holds_locks()
     return process.cache().find(
@@ -287,9 +316,10 @@ def _ask(job: Job, owner: int, *, wait: bool) -> _core.Answer:
         owner=owner,
         lock=recipe.lock and free,
         wait=wait and free,
+        linger=linger,
         nested=_bounded_wait(),
         stale=recipe.stale > 0,
-        patience=waiting.patient,
+        patience=patience,
     )
 
 
@@ -387,9 +417,9 @@ class Leading:
         after = self._after
         self.job.recipe.counters.misses += after is None
         with contextlib.ExitStack() as blocks:
-            own = (_core.key_tag(key), self.lead.key_token)
-            self.computation = blocks.enter_context(dependencies.computation(own))
-            blocks.enter_context(_computing(key, self.computation))
+            self.computation = blocks.enter_context(
+                dependencies.computation(key, self.lead.key_token)
+            )
             if after is not None:
                 self.computation.inherit(after.computation.tags(), after.computation.remaining)
                 if after.computation.forbidden is not None:
@@ -436,12 +466,9 @@ class Leading:
         if encoded is None or made.forbidden is not None or transaction.writing():
             return self.refuse() if lead is None else False
         if self._lifetime is None:  # once: what is stored limits what is made of it
-            self._lifetime = _bounded(recipe.lifetime(), recipe.stale, made.remaining)
+            self._lifetime = _bounded(_varied(recipe.lifetime()), recipe.stale, made.remaining)
         ttl, stale = self._lifetime
-        if ttl is not None:
-            made.limit(
-                ttl * (1 - conf.current().jitter_pct)
-            )  # what is made of this entry ends no later
+        made.limit(ttl)  # what is made of this entry ends no later
         if outlive:
             ttl = outliving(ttl, stale)
             stale = (ttl or 0.0) if stale else 0.0
@@ -507,18 +534,13 @@ class Leading:
         self._blocks.close()
 
 
-def _leads(key: bytes) -> bool:
-    return any(led == key and not computation.closed for led, computation in _leading.get())
-
-
-@contextlib.contextmanager
-def _computing(key: bytes, computation: dependencies.Computation) -> Iterator[None]:
-    before = _leading.get()
-    _leading.set((*before, (key, computation)))
-    try:
-        yield
-    finally:
-        _leading.set(before)
+def _varied(ttl: float | None) -> float | None:
+    """A TTL made longer or shorter at random, so that what was stored together does not end
+    together."""
+    jitter = conf.current().jitter_pct
+    if ttl is None or not jitter:
+        return ttl
+    return ttl * (1 + _random.uniform(-jitter, jitter))
 
 
 def _bounded(
@@ -527,7 +549,6 @@ def _bounded(
     """TTL and stale time of what is made of entries that end in `remaining` seconds."""
     if remaining is None:
         return ttl, stale
-    remaining /= 1 + conf.current().jitter_pct  # which the core may add
     if ttl is None or remaining < ttl:
         return remaining, 0.0
     return ttl, min(stale, remaining - ttl)

@@ -24,10 +24,12 @@ from .exceptions import SettingError
 
 T = TypeVar("T")
 THREADS: Final = 16  # they wait for the store, they do not compute
+WAITERS: Final = 64  # they wait for other processes, which may need as long as they like
 
 _lock = threading.Lock()
 _parameters: dict[str, Any] | None = None
 _executor: ThreadPoolExecutor | None = None
+_waiters: ThreadPoolExecutor | None = None
 _fork_hooked = False
 
 forks = 0
@@ -112,7 +114,6 @@ def _wanted() -> dict[str, Any]:
         "channel": settings.pubsub_channel,
         "start_listener": settings.start_listener,
         "redis_timeout": float(settings.redis_timeout),
-        "jitter": float(settings.jitter_pct),
         "embedded_max_bytes": int(settings.embedded_max_bytes),
     }
 
@@ -134,12 +135,13 @@ def follow_settings(*, setting: str, **_: object) -> None:
 
 def close() -> None:
     """Stop threads and drop connections; the next use starts them again."""
-    global _executor
+    global _executor, _waiters
     with _lock:
         _core.close()
-        if _executor is not None:
-            _executor.shutdown(wait=False)
-            _executor = None
+        for threads in (_executor, _waiters):
+            if threads is not None:
+                threads.shutdown(wait=False)
+        _executor = _waiters = None
 
 
 def label_of(cls: type) -> str | None:
@@ -180,18 +182,29 @@ def _hook_forks() -> None:
 
 
 def _after_fork() -> None:
-    global _lock, _executor, forks
+    global _lock, _executor, _waiters, forks
     forks += 1
     _lock = threading.Lock()  # another thread of the parent may have held it
-    _executor = None  # its threads are the parent's
+    _executor = _waiters = None  # their threads are the parent's
     _core.after_fork()
 
 
 async def run(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Call what may wait for the store, in a thread, with the context of this task."""
+    return await _run_in(executor(), function, *args, **kwargs)
+
+
+def run_waiting(function: Callable[..., T], *args: Any, **kwargs: Any) -> asyncio.Future[T]:
+    """Call what may wait for another process, in a thread, with the context of this task."""
+    return _run_in(waiters(), function, *args, **kwargs)
+
+
+def _run_in(
+    threads: ThreadPoolExecutor, function: Callable[..., T], *args: Any, **kwargs: Any
+) -> asyncio.Future[T]:
     context = contextvars.copy_context()
     call = functools.partial(context.run, function, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(executor(), call)
+    return asyncio.get_running_loop().run_in_executor(threads, call)
 
 
 class _Threads(ThreadPoolExecutor):
@@ -202,12 +215,23 @@ class _Threads(ThreadPoolExecutor):
 
 
 def executor() -> ThreadPoolExecutor:
-    """The threads in which calls wait for the store: no other work can starve them."""
+    """The threads in which calls wait for the store, which answers soon or fails soon: whoever
+    waits for anything else waits elsewhere."""
     global _executor
     with _lock:
         if _executor is None:
             _executor = _Threads(THREADS, thread_name_prefix="smartcache")
         return _executor
+
+
+def waiters() -> ThreadPoolExecutor:
+    """The threads in which calls wait for other processes' computations. Those may wait for ours in
+    turn, which need none of these threads to end."""
+    global _waiters
+    with _lock:
+        if _waiters is None:
+            _waiters = _Threads(WAITERS, thread_name_prefix="smartcache-wait")
+        return _waiters
 
 
 def delete(gone: Sequence[bytes]) -> int:

@@ -15,7 +15,7 @@ import itertools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from typing import Any, Final
 
@@ -112,6 +112,26 @@ async def ended(answer: _core.Answer, limit: float | None) -> bool:
         if until is not None and time.monotonic() >= until:
             break
     return False
+
+
+async def lingered(start: Callable[[Callable[[], bool]], asyncio.Future[Any]]) -> Any:
+    """Wait for another process while a thread stands for this task; None: that would hold up what
+    the other may need.
+
+    Args:
+        start: Starts the thread's wait, which is to end once what it is given gives False.
+    """
+    wanted = True
+    future = start(lambda: wanted and patient())
+    try:
+        while not future.done():
+            if not _task_patient():
+                return None
+            await asyncio.wait([future], timeout=ASK_EVERY)
+        return future.result()
+    finally:
+        wanted = False
+        future.cancel()  # where no thread was free for it
 
 
 class Unshared:

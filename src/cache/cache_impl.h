@@ -146,7 +146,6 @@ class CacheImpl final : public Cache,
   std::uint64_t TakeLock(Lead::State& state);
   void Unlock(Lead::State& state);
   void End(Lead::State& state, FlightEnd end);
-  [[nodiscard]] Duration Jittered(Duration ttl) const;
 
   // --- write.cpp
   void DropLocally(std::span<const Tag> tags);

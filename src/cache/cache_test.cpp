@@ -118,7 +118,6 @@ class CacheTest : public testing::TestWithParam<Mode> {
  protected:
   Process Spawn() {
     Options options;
-    options.jitter = 0;
     options.lock_timeout = seconds(5);
     return Spawn(options);
   }
@@ -552,6 +551,32 @@ TEST_P(CacheTest, OneWaiterTakesOverFromALeaderThatFailed) {
   EXPECT_EQ(Call(a, "k", {}, "third"), "second try");
 }
 
+TEST_P(CacheTest, CallersOfWhatFailsDoNotTryInTurnForEver) {
+  Process a = Spawn();
+  Answer leader = a.cache->Find("k", As(1));
+  std::atomic<int> leads{0};
+  std::atomic<int> bypasses{0};
+  std::vector<std::thread> callers;
+  for (std::uint64_t i = 0; i < 6; ++i) {
+    callers.emplace_back([&, i] {
+      Answer answer = a.cache->Find("k", As(10 + i));
+      ++(answer.kind == AnswerKind::kLead ? leads : bypasses);
+      if (answer.kind != AnswerKind::kLead) return;
+      // It fails once the others wait for it.
+      while (bypasses == 0 &&
+             a.cache->stats().Get(Counter::kFlightWait) < (leads == 1 ? 6 + 5 : 6 + 5 + 4)) {
+        std::this_thread::yield();
+      }
+      answer.lead.reset();
+    });
+  }
+  while (a.cache->stats().Get(Counter::kFlightWait) < 6) std::this_thread::yield();
+  leader.lead.reset();
+  for (auto& caller : callers) caller.join();
+  EXPECT_EQ(leads, 2);
+  EXPECT_EQ(bypasses, 4);
+}
+
 TEST_P(CacheTest, CallerThatReentersItsOwnKeyDoesNotWait) {
   Process a = Spawn();
   Answer leader = a.cache->Find("k", As(1));
@@ -596,6 +621,28 @@ TEST_P(CacheTest, OneProcessComputesAndTheOthersWaitForItsLock) {
   waiter.join();
   EXPECT_EQ(got, "once");
   EXPECT_EQ(computations, 0);
+}
+
+TEST_P(CacheTest, LockOfWhoCouldNotStoreIsReleasedAfterwards) {
+  Process a = Spawn();
+  Process b = Spawn();
+  for (const bool stores : {true, false}) {
+    Answer leader = a.cache->Find("k", As(1));
+    ASSERT_EQ(leader.kind, AnswerKind::kLead);
+    a.store->SetAvailable(false);
+    if (stores) {
+      EXPECT_EQ(a.cache->Fill(std::move(*leader.lead), Of("x", {})), FillOutcome::kUnavailable);
+    } else {
+      a.cache->Abandon(std::move(*leader.lead), /*retry=*/true);
+    }
+    a.store->SetAvailable(true);
+    const auto is_free = [&] { return b.store->Begin("k", 77, seconds(1))->locked; };
+    for (int i = 0; i < 1000 && !is_free(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    EXPECT_TRUE(is_free());
+    clock.Advance(seconds(1));
+  }
 }
 
 TEST_P(CacheTest, WhoLosesPatienceWithAnotherProcessLetsTheNextWait) {

@@ -2,17 +2,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/random.h"
 #include "cache/cache_impl.h"
 
 namespace smartcache {
-
-Duration CacheImpl::Jittered(Duration ttl) const {
-  if (ttl == kNever || options_.jitter <= 0) return ttl;
-  // 53 random bits as a number in [-1, 1).
-  const double spread = static_cast<double>(RandomU64() >> 11) * 0x1p-52 - 1.0;
-  return std::chrono::duration_cast<Duration>(ttl * (1.0 + options_.jitter * spread));
-}
 
 void CacheImpl::Keep(std::shared_ptr<LocalEntry> draft, std::unique_ptr<Value> value) {
   if (!draft || !value) return;
@@ -34,7 +26,7 @@ void CacheImpl::Unlock(Lead::State& state) {
   release.lock_owner = TakeLock(state);
   if (release.lock_owner == 0) return;
   release.key = state.key;
-  (void)store_->Fill(release);  // should it not arrive, the lease ends by itself
+  if (!store_->Fill(release).ok()) keeper_.Release(state.key, release.lock_owner);
 }
 
 void CacheImpl::End(Lead::State& state, FlightEnd end) {
@@ -68,7 +60,7 @@ FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
   header.epoch = state->epoch;
   header.identity = computed.identity;
   // Reads do not prolong tokens: let the store not keep what nobody can read any more.
-  header.soft_ttl = std::min(Jittered(computed.ttl), LongestLife());
+  header.soft_ttl = std::min(computed.ttl, LongestLife());
   header.hard_ttl = std::min(After(header.soft_ttl, computed.stale), LongestLife());
   header.cost = computed.cost;
   header.codec = computed.codec;
@@ -86,6 +78,7 @@ FillOutcome CacheImpl::Fill(Lead lead, Computed computed) {
   const auto stored = store_->Fill(request);
   if (!stored.ok()) {
     Failed(stored.status());
+    if (request.lock_owner != 0) keeper_.Release(state->key, request.lock_owner);
     return unshared(FillOutcome::kUnavailable);
   }
   if (!*stored) {

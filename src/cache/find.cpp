@@ -141,8 +141,8 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
     }
     if (end == FlightEnd::kUnshared) return bypass();
     // Shared: it is fresh now, or a write came since the leader began and this caller must not have
-    // it.
-    if (end == FlightEnd::kShared) ++vain_waits;
+    // it. Failed: were all to try in turn, the last would wait for as long as all of them take.
+    if (end != FlightEnd::kLeft) ++vain_waits;
   }
   return bypass();
 }
@@ -216,7 +216,7 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
       return answer;
     }
     if (!state->options.linger) {
-      End(*state, FlightEnd::kFailed);
+      End(*state, FlightEnd::kLeft);
       Answer answer;
       answer.kind = AnswerKind::kWait;
       return answer;
@@ -230,7 +230,7 @@ Answer CacheImpl::Compute(StatePtr state, LocalRef stale_local, StoredPtr stale_
     if (*freed == Freed::kImpatient) {
       stats_.Add(Counter::kLockTimeout);
       stats_.Add(Counter::kBypass);
-      End(*state, FlightEnd::kFailed);  // whoever waits in this process may go on waiting
+      End(*state, FlightEnd::kLeft);  // whoever waits in this process may go on waiting
       return {};
     }
     if (*freed == Freed::kHeld) {

@@ -1,6 +1,6 @@
 // Renews the locks of computations under way, so that a lock's lease can be short (a dead owner
-// costs the waiters one lease) and a computation long. One thread, started with the first lock it
-// is given.
+// costs the waiters one lease) and a computation long; and releases those that could not be
+// released when their computation ended. One thread, started with the first lock it is given.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +32,8 @@ class Keeper {
   Keeper& operator=(const Keeper&) = delete;
 
   [[nodiscard]] Handle Add(std::string_view key, std::uint64_t owner);
+  // Releases it as soon as the store can be asked, unless its lease ends before.
+  void Release(std::string_view key, std::uint64_t owner);
   // Empties the handle. Does nothing for an empty one, and for one from before a fork.
   void Remove(Handle& handle);
   void Stop();
@@ -41,7 +43,11 @@ class Keeper {
  private:
   // Two renewals may fail before a lease is lost.
   static constexpr int kRenewalsPerLease = 3;
+  // Between attempts to release a lock.
+  static constexpr Duration kReleasePause = std::chrono::milliseconds(50);
   void Run(State& state);
+  void RenewHeld(State& state);
+  void ReleaseLeft(State& state);
 
   Store& store_;
   const Duration lease_;

@@ -41,6 +41,19 @@ TEST_F(KeeperTest, RenewsUntilRemoved) {
   keeper.Stop();
 }
 
+TEST_F(KeeperTest, LockLeftWhileTheStoreWasDownIsReleasedAfterwards) {
+  constexpr Duration kLease = std::chrono::seconds(5);
+  ASSERT_TRUE(store.Begin("k", 1, kLease).ok());
+  store.SetAvailable(false);
+  Keeper keeper(store, kLease);
+  keeper.Release("k", 1);
+  std::this_thread::sleep_for(std::chrono::milliseconds(120));  // of attempts in vain
+  store.SetAvailable(true);
+  const auto freed = store.AwaitUnlock("k", kLease);
+  ASSERT_TRUE(freed.ok());
+  EXPECT_TRUE(*freed);
+}
+
 TEST_F(KeeperTest, LockAddedWhereThereWasNoThreadIsRenewedByALaterOne) {
   Keeper keeper(store, kShort);
   std::optional<NoThreads> none(std::in_place);

@@ -26,7 +26,8 @@ namespace smartcache {
 enum class FlightEnd : std::uint8_t {
   kShared,    // the value is in L1 or the store: look again
   kUnshared,  // there is a value, but not one to share: compute for yourself, without leading
-  kFailed,    // no value: somebody else may lead
+  kFailed,    // computing it came to nothing: somebody else may lead
+  kLeft,      // its leader went before it computed: somebody else is to lead
 };
 
 class FlightState;

@@ -297,6 +297,7 @@ void AddAnswers(nb::module_& module) {
       .def_ro("source", &PyAnswer::source)
       .def_prop_ro("tags", &PyAnswer::Tags)
       .def_prop_ro("remaining", &PyAnswer::Remaining)
+      .def_prop_ro("elsewhere", &PyAnswer::Elsewhere)
       .def("subscribe", &PyAnswer::Subscribe, nb::arg("callback"));
 }
 

@@ -60,6 +60,7 @@ class PyAnswer {
   const char* source = "";
   [[nodiscard]] nb::list Tags() const;
   [[nodiscard]] nb::object Remaining() const;
+  [[nodiscard]] bool Elsewhere() const { return kind == kPublicWait && !flight_; }
   void Subscribe(nb::object callback);
 
  private:

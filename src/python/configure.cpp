@@ -39,7 +39,6 @@ Settings SettingsOf(nb::handle arguments) {
                                 "channel",
                                 "start_listener",
                                 "redis_timeout",
-                                "jitter",
                                 "embedded_max_bytes",
                                 "dumps",
                                 "loads",
@@ -50,13 +49,13 @@ Settings SettingsOf(nb::handle arguments) {
   PyObject *secret, *dumps, *loads, *model_of, *label_of;
   Py_ssize_t local_max_bytes, max_payload_bytes, embedded_max_bytes;
   int use_lock, start_listener;
-  double lock_timeout, redis_timeout, jitter;
+  double lock_timeout, redis_timeout;
   const nb::tuple none = nb::make_tuple();
-  if (PyArg_ParseTupleAndKeywords(none.ptr(), arguments.ptr(), "$zssSnnpdspddnOOOO:configure",
+  if (PyArg_ParseTupleAndKeywords(none.ptr(), arguments.ptr(), "$zssSnnpdspdnOOOO:configure",
                                   const_cast<char**>(names), &url, &directory, &prefix, &secret,
                                   &local_max_bytes, &max_payload_bytes, &use_lock, &lock_timeout,
-                                  &channel, &start_listener, &redis_timeout, &jitter,
-                                  &embedded_max_bytes, &dumps, &loads, &model_of, &label_of) == 0) {
+                                  &channel, &start_listener, &redis_timeout, &embedded_max_bytes,
+                                  &dumps, &loads, &model_of, &label_of) == 0) {
     nb::raise_python_error();
   }
   Settings settings;
@@ -68,7 +67,6 @@ Settings SettingsOf(nb::handle arguments) {
   options.max_payload_bytes = BytesOf(max_payload_bytes, "max_payload_bytes");
   options.use_lock = use_lock != 0;
   options.lock_timeout = SecondsOf(lock_timeout);
-  options.jitter = jitter;
   options.channel = channel;
   options.redis_timeout = SecondsOf(redis_timeout);
   options.start_listener = start_listener != 0;

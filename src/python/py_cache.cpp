@@ -75,7 +75,7 @@ class PyCache {
   }
 
   std::unique_ptr<PyAnswer> Find(nb::handle key, std::uint64_t identity, std::uint64_t owner,
-                                 bool lock, bool wait, bool nested, bool stale,
+                                 bool lock, bool wait, bool linger, bool nested, bool stale,
                                  nb::handle patience) const {
     DrainDropped();
     const std::string text = TextOfKey(key);
@@ -84,6 +84,7 @@ class PyCache {
     options.owner = owner;
     options.lock = lock;
     options.wait = wait;
+    options.linger = linger;
     options.nested = nested;
     options.stale = stale;
     return PyAnswer::Find(cache_, text, options, patience.is_none() ? nullptr : patience.ptr());
@@ -289,7 +290,8 @@ void AddCache(nb::module_& module) {
       .def("peek", &PyCache::Peek, nb::arg("key"), nb::arg("identity") = 0)
       .def("find", &PyCache::Find, nb::arg("key"), nb::kw_only(), nb::arg("identity") = 0,
            nb::arg("owner") = 0, nb::arg("lock") = true, nb::arg("wait") = true,
-           nb::arg("nested") = false, nb::arg("stale") = false, nb::arg("patience") = nb::none())
+           nb::arg("linger") = true, nb::arg("nested") = false, nb::arg("stale") = false,
+           nb::arg("patience") = nb::none())
       .def("get", &PyCache::Get, nb::arg("key"), nb::arg("identity") = 0)
       .def("get_answer", &PyCache::GetAnswer, nb::arg("key"), nb::arg("identity") = 0)
       .def("get_many", &PyCache::GetMany, nb::arg("keys"))

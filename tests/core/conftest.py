@@ -45,7 +45,6 @@ def settings(directory: Path, **changes: Any) -> dict[str, Any]:
         "channel": "test:updates",
         "start_listener": True,
         "redis_timeout": 5.0,
-        "jitter": 0.0,
         "embedded_max_bytes": 64 << 20,
         "dumps": dumps,
         "loads": loads,

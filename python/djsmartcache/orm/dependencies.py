@@ -29,7 +29,8 @@ class Computation:
 
     Args:
         outer: The computation this one runs inside of. It inherits all that this one has read.
-        own: (key tag, token) of the entry being computed, which an outer entry depends on as well.
+        key: Of the entry being computed.
+        own: (key tag, token) of it, which an outer entry depends on as well.
     """
 
     __slots__ = (
@@ -41,11 +42,18 @@ class Computation:
         "_reason",
         "_running",
         "_tokens",
+        "key",
         "outer",
     )
 
-    def __init__(self, outer: Computation | None = None, own: TagToken | None = None) -> None:
+    def __init__(
+        self,
+        outer: Computation | None = None,
+        key: bytes | None = None,
+        own: TagToken | None = None,
+    ) -> None:
         self.outer = outer
+        self.key = key
         self._own = own
         self._lock = threading.Lock()
         self._tokens: dict[int, int] = {}
@@ -201,8 +209,19 @@ def current() -> Computation | None:
     return found
 
 
+def computes(key: bytes) -> bool:
+    """Whether this thread or task, or one that it runs inside of, is computing the entry of a
+    key."""
+    found = current()
+    while found is not None:
+        if found.key == key and not found.closed:
+            return True
+        found = found.outer
+    return False
+
+
 @contextmanager
-def computation(own: TagToken | None = None) -> Iterator[Computation]:
+def computation(key: bytes | None = None, token: int = 0) -> Iterator[Computation]:
     """Record what the block reads.
 
     While any is under way, every cached function takes its slow path, so that it can report the
@@ -211,10 +230,10 @@ def computation(own: TagToken | None = None) -> Iterator[Computation]:
     in coroutines.
 
     Args:
-        own: (key tag, token) of the entry being computed.
+        key: Of the entry being computed, and `token` of its own tag.
     """
     outer = current()
-    made = Computation(outer, own)
+    made = Computation(outer, key, None if key is None else (_core.key_tag(key), token))
     previous = _innermost.get()
     _innermost.set(made)
     context = _core.Context()

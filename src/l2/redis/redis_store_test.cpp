@@ -49,5 +49,18 @@ TEST(RedisStore, ReadsNoMoreThanAnEntryCanHave) {
   EXPECT_GE(reply->entry->envelope.size(), options.max_payload_bytes);
 }
 
+TEST(RedisStore, LockWithoutEndIsTakenOver) {
+  RedisHarness harness;
+  const auto store = harness.Open(Options());
+  constexpr Duration kLease = std::chrono::seconds(5);
+  ASSERT_TRUE(store->Begin("k", 1, kLease)->locked);
+  const std::string lock = redis::AskText(
+      TestServer::Shared(), {"EVAL", "return redis.call('KEYS', ARGV[1])[1]", "0",
+                             harness.prefix.substr(0, harness.prefix.find('*')) + "*:l:k"});
+  ASSERT_NE(redis::Ask(TestServer::Shared(), {"PERSIST", lock}), nullptr);
+  EXPECT_TRUE(store->Begin("k", 2, kLease)->locked);
+  EXPECT_FALSE(store->Begin("k", 3, kLease)->locked);
+}
+
 }  // namespace
 }  // namespace smartcache

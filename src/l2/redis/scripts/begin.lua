@@ -18,9 +18,13 @@ else
 end
 local locked = 1
 if ARGV[3] ~= '0' and not redis.call('SET', KEYS[3], ARGV[3], 'NX', 'PX', ARGV[4]) then
-  -- Held by the caller when this call is a repeated one.
+  -- Held by the caller when this call is a repeated one. What never ends is no lock of ours.
   local holder = redis.pcall('GET', KEYS[3])
-  if holder ~= ARGV[3] and holder ~= ARGV[3] .. 'w' then locked = 0 end
+  if redis.call('PTTL', KEYS[3]) < 0 then
+    redis.call('SET', KEYS[3], ARGV[3], 'PX', ARGV[4])
+  elseif holder ~= ARGV[3] and holder ~= ARGV[3] .. 'w' then
+    locked = 0
+  end
 end
 local entry = redis.pcall('GET', KEYS[2])
 if type(entry) ~= 'string' then entry = false end
