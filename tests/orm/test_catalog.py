@@ -7,6 +7,7 @@ from django.db import connection, connections, models, transaction
 from django.test.utils import isolate_apps
 
 from djsmartcache.orm import catalog, schema, scopes
+from tests.orm.conftest import read
 from tests.testapp.models import Product
 
 
@@ -108,6 +109,63 @@ def test_a_dot_may_be_part_of_a_name() -> None:
     assert scopes.plain("Sales.2024") == "sales.2024"
     assert scopes.plain('shop"."sales.2024') == "sales.2024"
     assert scopes.plain("[dbo] . [Sales]") == "sales"
+
+
+LONG = {
+    "letters": "long_" * 13,
+    "letters of two bytes": "СКЛАД_заказанный_товар_поставщика_история",
+    "letters whose small ones are longer": "Ⱥ" * 40,
+}
+
+
+@pytest.mark.parametrize("name", LONG.values(), ids=LONG)
+def test_a_name_is_as_long_as_postgresql_leaves_it(name: str) -> None:
+    cut = name.encode()[:63].decode(errors="ignore")
+    assert cut != name
+    for one in (name, name.lower(), cut, scopes.plain(name)):
+        assert scopes.plain(one) == scopes.plain(name)
+    own = scopes.table_tags(connection, name)
+    assert scopes.table_tags(connection, scopes.plain(cut)).table == own.table
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("store", ["embedded"], indirect=True)
+@pytest.mark.parametrize("name", LONG.values(), ids=LONG)
+def test_a_table_of_a_long_name_is_one_table(name: str) -> None:
+    if connection.vendor == "mysql":
+        pytest.skip("it refuses them")
+    with isolate_apps("tests.testapp"):
+
+        class Holder(models.Model):  # noqa: DJ008
+            value = models.CharField(max_length=20)
+
+            class Meta:
+                app_label = "testapp"
+                db_table = name
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Holder)
+    cut = name if connection.vendor == "sqlite" else name.encode()[:63].decode(errors="ignore")
+    try:
+        assert catalog.is_plain(connections["default"], scopes.plain(name))
+        made = Holder.objects.create(value="old")
+        for text in (name, cut):
+            for way in (
+                lambda: Holder.objects.get(pk=made.pk).value,
+                lambda: Holder.objects.filter(value="old").count(),
+                lambda text=text: list(Holder.objects.raw(f'SELECT * FROM "{text}"')),
+            ):
+                entry = read(way)
+                assert entry.fresh
+                with connection.cursor() as cursor:
+                    cursor.execute(f"UPDATE \"{cut}\" SET value = 'old'")
+                assert not entry.fresh
+                entry = read(way)
+                Holder.objects.filter(pk=made.pk).update(value="old")
+                assert not entry.fresh
+    finally:
+        with connection.schema_editor() as editor:
+            editor.delete_model(Holder)
 
 
 def test_databases_are_told_apart(settings: object) -> None:

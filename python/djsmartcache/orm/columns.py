@@ -99,7 +99,7 @@ def compares(connection: BaseDatabaseWrapper, field: Field[Any, Any], kind: str)
 def of_table(connection: BaseDatabaseWrapper, name: str) -> Columns:
     """Give the kinds as which the columns of a table compare; none if that is not known."""
     known = schema.of(connection).columns
-    table = scopes.plain(name)
+    table = _named(connection, name)
     if table not in known:
         met = _met.setdefault(scopes.database(connection), set())
         met.add(scopes.bare(name))
@@ -112,11 +112,18 @@ def of_table(connection: BaseDatabaseWrapper, name: str) -> Columns:
 def are_met(connection: BaseDatabaseWrapper, name: str) -> bool:
     """Whether the columns of a table are known, so that nothing has to be asked."""
     known = schema.known(connection)
-    return known is not None and scopes.plain(name) in known.columns
+    return known is not None and _named(connection, name) in known.columns
+
+
+def _named(connection: BaseDatabaseWrapper, table: str) -> str:
+    """Give the name by which a table is known here. Tags may take two tables for one, but what is
+    known of one does not hold for the other."""
+    name = scopes.bare(table)
+    return scopes.cut(name) if connection.vendor == "postgresql" else name.lower()
 
 
 def _read(connection: BaseDatabaseWrapper, names: list[str]) -> dict[str, Columns]:
-    found: dict[str, Columns] = {scopes.plain(name): {} for name in names}
+    found: dict[str, Columns] = {_named(connection, name): {} for name in names}
     kinds = _KINDS.get(connection.vendor, {})
     try:
         rows = _ask(connection, names) if schema.answers(connection) else []
@@ -124,7 +131,7 @@ def _read(connection: BaseDatabaseWrapper, names: list[str]) -> dict[str, Column
         logger.warning("columns of %s could not be listed", connection.alias, exc_info=True)
         rows = []
     for table, column, kind in rows:
-        columns, of_kind = found[scopes.plain(table)], kinds.get(kind, _NONE)
+        columns, of_kind = found.setdefault(_named(connection, table), {}), kinds.get(kind, _NONE)
         # Tables of one name in several schemas: as far as they agree.
         columns[column] = columns.get(column, of_kind) & of_kind
     return found
@@ -133,7 +140,7 @@ def _read(connection: BaseDatabaseWrapper, names: list[str]) -> dict[str, Column
 def _ask(connection: BaseDatabaseWrapper, names: list[str]) -> list[Any]:
     sql = _QUERIES.get(connection.vendor, "")
     if connection.vendor == "postgresql":
-        return schema.query(connection, sql, [names])
+        return schema.query(connection, sql, [[scopes.cut(name) for name in names]])
     if connection.vendor == "sqlite":
         return schema.query(connection, sql, [json.dumps([name.lower() for name in names])])
     marks = ", ".join(["%s"] * len(names))

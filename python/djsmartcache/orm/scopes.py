@@ -101,21 +101,34 @@ def _real_path(name: str) -> str:
     return os.path.realpath(name)
 
 
+MAX_BYTES = 63
+"""Of a name, which PostgreSQL cuts there, between letters (its NAMEDATALEN). So are all names here:
+others refuse or keep longer ones, of which some then share a tag."""
+
 _QUALIFIER = re.compile(r"""["`\]]\s*\.\s*["`\[]""")
 
 
 def plain(table: str) -> str:
-    """Give a table's name as tags know it: lower case, without quotes and the schema before it.
+    """Give a table's name as tags know it: lower case, without quotes and the schema before it, and
+    no longer than PostgreSQL has it.
 
     A dot between quotes, or where nothing is quoted, is part of the name: ``db_table`` and the
     catalogues of databases hold names as they are.
     """
-    return bare(table).lower()
+    # The database cuts the name as it is; some small letters take more bytes.
+    return cut(cut(bare(table)).lower())
 
 
 def bare(table: str) -> str:
     """Give a table's name as the database has it, without quotes and the schema before it."""
     return _QUALIFIER.split(table)[-1].strip('"`[] ')
+
+
+def cut(name: str) -> str:
+    """Give a name as PostgreSQL keeps it."""
+    if name.isascii():
+        return name[:MAX_BYTES]
+    return name.encode(errors="ignore")[:MAX_BYTES].decode(errors="ignore")
 
 
 def user_tag(name: str) -> int:

@@ -434,21 +434,21 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
         if _WRITING.search(bare) is None:
             return Statement(opaque="SQL that could not be parsed")
         return _unknown(sql, "SQL that could not be parsed")
-    ctes = {cte.alias.lower() for tree in trees for cte in tree.find_all(exp.CTE)}
+    ctes = {plain(cte.alias) for tree in trees for cte in tree.find_all(exp.CTE)}
     reads: set[str] = set()
     writes: set[str] = set()
     opaque = _opaque(sql, bare, vendor)
     for tree in trees:
         for table in tree.find_all(exp.Table):
             if table.name and not _is_cte(table, vendor):
-                reads.add(table.name.lower())
+                reads.add(plain(table.name))
             if isinstance(table.this, exp.Anonymous):
                 opaque = opaque or f"a table function, {table.this.name}"
         if vendor == "sqlite":
             # `x IN table` is short for `x IN (SELECT * FROM table)`.
             named = [node.args.get("field") for node in tree.find_all(exp.In)]
             names = [node for node in named if isinstance(node, (exp.Column, exp.Literal))]
-            reads.update(node.name.lower() for node in names)
+            reads.update(plain(node.name) for node in names)
         writes |= _written(tree, vendor)
     # It makes one, and that may hide another of its name, as with CREATE TEMPORARY TABLE ... AS.
     hides = any(into.args.get("temporary") for tree in trees for into in tree.find_all(exp.Into))
@@ -508,7 +508,7 @@ def _written(tree: exp.Expr, vendor: str) -> set[str]:
         aliases = {table.alias.lower() for table in tables if table.alias}
         # DELETE of MySQL may name by alias what it deletes from.
         found.update(
-            table.name.lower()
+            plain(table.name)
             for table in tables
             if table.alias or table.name.lower() not in aliases
         )
