@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import multiprocessing
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar
 
 import django
@@ -51,6 +53,8 @@ HOOKS: list[tuple[type, str, list[str]]] = [
     (CursorWrapper, "__getattr__", ["self", "attr"]),
     (threading.Thread, "start", ["self"]),
     (ThreadPoolExecutor, "submit", ["self", "fn", "args", "kwargs"]),
+    (BaseProcess, "start", ["self"]),
+    (ProcessPoolExecutor, "submit", ["self", "fn", "args", "kwargs"]),
     (ContentTypeManager, "get_for_model", ["self", "model", "for_concrete_model"]),
     (ContentTypeManager, "get_for_models", ["self", "models", "for_concrete_models"]),
     (ContentTypeManager, "get_for_id", ["self", "id"]),
@@ -301,6 +305,27 @@ class TestThreads:
         with pytest.raises(RuntimeError):
             read(thread.start)
         assert "run" not in vars(thread)
+
+
+class TestProcesses:
+    """What child processes read nobody here sees."""
+
+    def test_nothing_is_stored_that_a_child_may_have_read(self) -> None:
+        child = multiprocessing.get_context("spawn").Process(target=int)
+        found = read(child.start)
+        child.join()
+        assert found.computed.forbidden
+        assert child.exitcode == 0
+
+    def test_nothing_is_stored_that_a_pool_may_have_read(self) -> None:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            found = read(lambda: pool.submit(int).result())
+            assert found.value == 0
+            assert found.computed.forbidden
+            # Its processes have started before.
+            found = read(lambda: list(pool.map(int, ["1"])))
+            assert found.computed.forbidden
+            assert pool.submit(int).result() == 0
 
 
 def run_in_thread(work: Callable[[], Any]) -> Any:

@@ -3,7 +3,7 @@
 Statements are seen by the public `execute_wrappers`. Patched is what no hook reaches: the
 compilers, to learn which query a statement is made from; the ends of transactions, for bumps to
 come before the user's on_commit hooks; calls around the wrappers; reads that Django answers
-from its own memory; and threads that a computation starts.
+from its own memory; and threads and processes that a computation starts.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from types import FunctionType, GeneratorType
 from typing import Any
 
@@ -406,7 +407,7 @@ def _until_read(
         transaction.note_tables(connection, touched)
 
 
-# --- threads that a computation starts
+# --- threads and processes that a computation starts
 
 
 def _starting(original: Original) -> Original:
@@ -470,6 +471,18 @@ def _submitting(original: Original) -> Original:
     return submit
 
 
+def _handing_out(original: Original) -> Original:
+    def method(self: BaseProcess | ProcessPoolExecutor, *args: Any, **kwargs: Any) -> Any:
+        computation = dependencies.current()
+        if computation is None:
+            return original(self, *args, **kwargs)
+        computation.forbid("what a child process reads is not seen")
+        with dependencies.unrecorded():  # a pool's own threads outlive the computation
+            return original(self, *args, **kwargs)
+
+    return method
+
+
 # --- what Django remembers
 
 
@@ -517,5 +530,7 @@ _PATCHES: tuple[tuple[Any, str, Callable[[Original], Original]], ...] = (
     (CursorWrapper, "__getattr__", _reaching),
     (threading.Thread, "start", _starting),
     (ThreadPoolExecutor, "submit", _submitting),
+    (BaseProcess, "start", _handing_out),
+    (ProcessPoolExecutor, "submit", _handing_out),
 )
-"""Where Django and threads are patched; `execute_returning_sql` exists since Django 6.0."""
+"""Where Django, threads and processes are patched; `execute_returning_sql`: since Django 6.0."""
