@@ -97,6 +97,22 @@ def test_tables_made_later_are_plain_too() -> None:
     assert not catalog.is_plain(connection, "made_later")
 
 
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("store", ["embedded"], indirect=True)
+def test_tables_that_sqlite_keeps_for_itself_are_not_plain() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("others have them in schemas of their own")
+    names = ("sqlite_sequence", "sqlite_stat1")
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        try:
+            schema.forget(connection)
+            assert schema.of(connection).known.issuperset(names)
+            assert not any(catalog.is_plain(connections["default"], name) for name in names)
+        finally:
+            cursor.execute("DROP TABLE sqlite_stat1")
+
+
 @pytest.mark.parametrize(
     "name", ["testapp_product", '"testapp_product"', "TestApp_Product", 'public"."testapp_product']
 )

@@ -69,9 +69,10 @@ _QUERIES = {
     " UNION ALL SELECT 'opaque', v.relname, '', ''"
     " FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class v ON v.oid = t.tgrelid"
     " WHERE t.tgtype & 64 <> 0",
-    # A view of SQLite takes writes by its triggers only.
+    # A view of SQLite takes writes by its triggers only, and its own tables change by themselves.
     "sqlite": "SELECT CASE WHEN type = 'view' THEN 'opaque'"
-    " WHEN sql LIKE 'CREATE VIRTUAL%' THEN 'other' ELSE 'table' END, name, '', ''"
+    " WHEN sql LIKE 'CREATE VIRTUAL%' OR name LIKE 'sqlite^_%' ESCAPE '^' THEN 'other'"
+    " ELSE 'table' END, name, '', ''"
     " FROM main.sqlite_master WHERE type IN ('table', 'view')"
     " UNION ALL SELECT 'trigger', tbl_name, '', ''"
     " FROM main.sqlite_master WHERE type = 'trigger'"
