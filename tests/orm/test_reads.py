@@ -312,6 +312,25 @@ class TestNeverStored:
         ).computed.forbidden
         connection.close()
 
+    def test_functions_of_the_user_with_names_in_quotes(self) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("quotes make no difference, or it needs rights of its own")
+        Product.objects.create(name="lamp")
+        for name in ('"Lower"', '"coalesce"'):
+            sql = f"SELECT id, {name}(name) AS called FROM testapp_product"
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"CREATE FUNCTION {name}(text) RETURNS text LANGUAGE sql"
+                    " AS 'SELECT max(name) FROM testapp_tag'"
+                )
+                try:
+                    made = read(lambda sql=sql: list(Product.objects.raw(sql)))
+                finally:
+                    cursor.execute(f"DROP FUNCTION {name}(text)")
+            assert made.computed.forbidden, name
+        sql = 'SELECT id, "lower"(name) AS called FROM testapp_product'
+        assert read(lambda: list(Product.objects.raw(sql))).fresh
+
     def test_locked_rows(self) -> None:
         if connection.vendor == "sqlite":
             pytest.skip("no row locks")

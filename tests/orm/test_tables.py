@@ -166,8 +166,15 @@ CALLS: list[tuple[str, str, set[str]]] = [
     (
         "postgresql",
         'SELECT total(), Public."Sum" (a) FROM a WHERE x IN (1) AND (y)',
-        {"total", "sum"},
+        {"total", '"Sum"'},
     ),
+    (
+        "postgresql",
+        'WITH "Tree" (a) AS (SELECT 1), "Other" (a) AS (SELECT 2) SELECT "lower"(a) FROM "Tree"',
+        {'"lower"'},
+    ),
+    ("mysql", "SELECT `lower`(a), lower(a) FROM a", {"`lower`", "lower"}),
+    ("sqlite", 'SELECT "Lower"(a) FROM a', {"lower"}),
     (
         "postgresql",
         "WITH c (a) AS (SELECT 1), d(b) AS (SELECT 2) SELECT a::numeric(1, 2) FROM c",

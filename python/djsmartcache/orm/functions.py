@@ -111,7 +111,8 @@ def refused(connection: BaseDatabaseWrapper, calls: frozenset[str]) -> str:
     if connection.vendor != "postgresql":
         return min(calls - _TRUSTED.get(connection.vendor, frozenset()), default="")
     known = schema.of(connection)
-    unmet = calls - known.trusted - _GRAMMAR
+    # What is in quotes is no word of the grammar, and is meant as it is written.
+    unmet = {name.strip('"') for name in calls - _GRAMMAR} - known.trusted
     if unmet:
         try:
             known.trusted.update(

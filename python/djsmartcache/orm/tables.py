@@ -46,7 +46,8 @@ class Statement:
     ctes: frozenset[str] = frozenset()
     """Names that the statement itself defines; one of ``writes`` may be such."""
     calls: frozenset[str] = frozenset()
-    """Functions called; a few names more at worst."""
+    """Functions called; a few names more at worst. In quotes where these tell other functions from
+    the built-in ones."""
     selects: int = 0
     """SELECTs of a query each of whose tables one of them reads by FROM or JOIN; 0: not told."""
     control: Control = ""
@@ -280,7 +281,8 @@ def _calls(bare: str, vendor: str) -> frozenset[str]:
         if before or match.group().startswith("::") or chain.lower() in words:
             continue
         if vendor != "postgresql" or chain[0] != "[":
-            found.add(_last(chain))
+            word = _WORD.findall(chain)[-1]
+            found.add(word if word[0] in '"`' and vendor != "sqlite" else plain(word))
     return frozenset(found)
 
 
@@ -463,7 +465,7 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
         updates=not adds and kinds != {exp.Delete},
         ctes=frozenset(ctes),
         opaque=opaque or ("SQL that writes" if writes else ""),
-        calls=_calls(bare, vendor) - ctes,
+        calls=frozenset(name for name in _calls(bare, vendor) if plain(name) not in ctes),
         control="ddl" if hides else "",
     )
 
