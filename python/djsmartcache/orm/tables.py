@@ -89,6 +89,15 @@ _NAMED = re.compile(
     rf"\b(?:TABLE|ON|TO|VIEW|PARTITION|INHERIT)\s+(?:ONLY\s+|IF\s+(?:NOT\s+)?EXISTS\s+)*({_CHAIN})",
     re.IGNORECASE,
 )
+# DDL that names the tables of which it may change what is read; an index, a sequence, a comment or
+# an empty schema changes no answer.
+_PRECISE = re.compile(
+    r"(?:TRUNCATE|RENAME|COMMENT|REINDEX|CLUSTER|CREATE\s+SCHEMA"
+    r"|(?:CREATE|ALTER|DROP)\s+(?:(?:OR\s+REPLACE|GLOBAL|LOCAL|TEMP|TEMPORARY|UNLOGGED|UNIQUE"
+    r"|FULLTEXT|SPATIAL|FOREIGN|MATERIALIZED|RECURSIVE|VIRTUAL|CONSTRAINT)\s+)*"
+    r"(?:TABLE|INDEX|VIEW|SEQUENCE|TRIGGER|RULE|POLICY))\b",
+    re.IGNORECASE,
+)
 # Functions of the session that need no brackets.
 _VOLATILE = re.compile(
     r"(?<![\"`.\w])(?:current_(?:timestamp|date|time|user|role|schema|catalog)"
@@ -405,7 +414,7 @@ def _ddl(first: str, bare: str) -> Statement:
     words = {plain(word) for word in _WORD.findall(bare) if short or word[0] in '"`['}
     return Statement(
         writes=frozenset(named | words),
-        everything=cascade and short,
+        everything=(cascade and short) or _PRECISE.match(bare) is None,
         opaque=f"a {first} statement",
         control="ddl",
     )
