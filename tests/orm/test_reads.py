@@ -331,6 +331,20 @@ class TestNeverStored:
         sql = 'SELECT id, "lower"(name) AS called FROM testapp_product'
         assert read(lambda: list(Product.objects.raw(sql))).fresh
 
+    def test_what_no_statement_tells(self) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("others prepare otherwise, or not")
+
+        def prepared() -> Any:
+            cursor.execute("EXECUTE all_names")
+            return cursor.fetchall()
+
+        with connection.cursor() as cursor:
+            cursor.execute("PREPARE all_names AS SELECT name FROM testapp_product")
+            made = read(prepared)
+            cursor.execute("DEALLOCATE all_names")
+        assert made.computed.forbidden
+
     def test_locked_rows(self) -> None:
         if connection.vendor == "sqlite":
             pytest.skip("no row locks")

@@ -163,7 +163,8 @@ def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:
         finally:
             transaction.follow(connection, control="")
     statement = tables.of_raw(sql, connection.vendor)
-    only_writes = bool(statement.writes or statement.everything) and not statement.reads
+    # What may have written anything may have read anything.
+    only_writes = bool(statement.writes) and not (statement.reads or statement.everything)
     if computation is not None and not (statement.control or only_writes):
         reads.before(computation, connection, sql, None)
     # A failing statement may leave a transaction in which nothing can be asked, and a table to be
