@@ -430,6 +430,43 @@ class TestRawSql:
         assert not of_lamp.fresh
         assert tags.fresh
 
+    @pytest.mark.parametrize("kind", ["composed", "bytes"])
+    def test_sql_that_is_no_text_is_understood(
+        self, kind: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("a driver's own")
+        from psycopg import sql
+
+        def made(text: str) -> Any:
+            if kind == "bytes":
+                return text.format(table='"testapp_product"').encode()
+            return sql.SQL(text).format(table=sql.Identifier("testapp_product"))
+
+        def names() -> Any:
+            with connection.cursor() as cursor:
+                cursor.execute(made("SELECT name FROM {table} WHERE stock < %s"), [9])
+                return cursor.fetchall()
+
+        product = Product.objects.create(name="lamp")
+        tags = read(lambda: list(Tag.objects.all()))
+        found = read(names)
+        assert found.value == [("lamp",)]
+        product.save()
+        assert not found.fresh
+        for way in ("execute", "stream", "copy"):
+            found = read(names)
+            with connection.cursor() as cursor:
+                if way == "copy":
+                    with cursor.copy(made("COPY {table} FROM STDIN")):
+                        pass
+                else:
+                    statement = made("UPDATE {table} SET stock = 1 RETURNING id")
+                    assert list(getattr(cursor, way)(statement))
+            assert not found.fresh, way
+        assert tags.fresh
+        assert not caplog.records
+
     def test_stored_procedures_may_have_written_anything(self) -> None:
         two_products()
         tags = read(lambda: list(Tag.objects.all()))

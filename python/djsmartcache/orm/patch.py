@@ -110,9 +110,19 @@ def _statement(
             if computation is not None:
                 reads.before(computation, connection, sql, hint)
             return send()
-        return _by_hand(str(sql), send, connection, context["cursor"])
+        return _by_hand(_text(sql, connection), send, connection, context["cursor"])
     finally:
         state.hint = hint
+
+
+def _text(sql: Any, connection: BaseDatabaseWrapper) -> str:
+    """Give a statement as the driver will send it: it may take bytes, and what psycopg composes."""
+    if isinstance(sql, bytes):
+        return sql.decode(errors="replace")
+    if isinstance(sql, str) or not hasattr(sql, "as_string"):
+        return str(sql)
+    with connection.wrap_database_errors:
+        return str(sql.as_string(connection.connection))
 
 
 def _by_hand(sql: str, send: Original, connection: BaseDatabaseWrapper, cursor: Any) -> Any:
@@ -369,8 +379,9 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
         computation = dependencies.current()
         if computation is not None:
             computation.forbid(f"a cursor's {name}")
-        told = name != "copy_from" and bool(args) and isinstance(args[0], str)
-        statement = tables.of_raw(args[0], cursor.db.vendor) if told else None
+        told = name != "copy_from" and bool(args)
+        vendor = cursor.db.vendor
+        statement = tables.of_raw(_text(args[0], cursor.db), vendor) if told else None
         if statement is None or statement.everything:
             touched = catalog.all_tables(cursor.db)
         else:
