@@ -147,6 +147,8 @@ OPAQUE = [
     ("postgresql", "SELECT E'now\\t'::timestamptz, $$x$$"),
     ("postgresql", "SELECT $$today$$::timestamptz"),
     ("postgresql", "SELECT * FROM a WHERE owner = current_user"),
+    ("postgresql", "SELECT * FROM a WHERE owner = USER"),
+    ("postgresql", "SELECT user, current_role, x FROM a"),
     ("postgresql", "SELECT * FROM a FOR UPDATE"),
     ("postgresql", "SELECT * FROM a FOR NO KEY UPDATE SKIP LOCKED"),
     ("mysql", "SELECT * FROM a LOCK IN SHARE MODE"),
@@ -167,7 +169,7 @@ def test_results_that_are_not_stored(vendor: str, sql: str) -> None:
     [
         'SELECT "now"."random" FROM "now"',
         'SELECT "a"."current_date" FROM "a"',
-        "SELECT a.user FROM a",
+        'SELECT a.user, "user" FROM a JOIN auth_user',
         "SELECT x FROM a WHERE now > 'nowhere' -- now",
         "SELECT x FROM a WHERE x = 'current_user'",
         "SELECT lower(x), count(*) FROM a GROUP BY lower(x)",

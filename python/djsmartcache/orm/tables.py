@@ -104,6 +104,8 @@ _VOLATILE = re.compile(
     r"|localtime(?:stamp)?|session_user|system_user|utc_(?:date|time(?:stamp)?))(?![\"`\w])",
     re.IGNORECASE,
 )
+# The same, and elsewhere an ordinary name.
+_USER = re.compile(r"(?<![\"`.\w])user(?![\"`\w])", re.IGNORECASE)
 # Words for a time. PostgreSQL reads them among others, and next to blanks and digits.
 _TIMES = re.compile(r"(?<![a-z])(?:now|today|yesterday|tomorrow)(?![a-z])", re.IGNORECASE)
 _CALL = re.compile(
@@ -297,6 +299,8 @@ def _calls(bare: str, vendor: str) -> frozenset[str]:
 
 def _opaque(sql: str, bare: str, vendor: str) -> str:
     found = _VOLATILE.search(bare)
+    if found is None and vendor == "postgresql":
+        found = _USER.search(bare)
     if found is None and bare is not sql and _TIMES.search(sql) is not None:
         others = ("keep", "drop")
         literals = (each for each in _literal(vendor).finditer(sql) if each.lastgroup not in others)
