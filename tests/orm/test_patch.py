@@ -38,6 +38,7 @@ HOOKS: list[tuple[type, str, list[str]]] = [
     (SQLCompiler, "execute_sql", ["self", "result_type", "chunked_fetch", "chunk_size"]),
     (SQLInsertCompiler, "execute_sql", ["self", "returning_fields"]),
     (SQLUpdateCompiler, "execute_returning_sql", ["self", "returning_fields"]),
+    (BaseDatabaseWrapper, "connect", ["self"]),
     (BaseDatabaseWrapper, "commit", ["self"]),
     (BaseDatabaseWrapper, "rollback", ["self"]),
     (BaseDatabaseWrapper, "close", ["self"]),

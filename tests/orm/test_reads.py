@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.db.backends.signals import connection_created
 from django.db.models import Count, Exists, F, Func, IntegerField, OuterRef, Q, Sum, Window
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import ExtractYear, Now, Random, RowNumber
@@ -331,6 +332,48 @@ class TestNeverStored:
         sql = 'SELECT id, "lower"(name) AS called FROM testapp_product'
         assert read(lambda: list(Product.objects.raw(sql))).fresh
 
+    SETTINGS: dict[str, tuple[str, str]] = {  # one that matters, and one that does not
+        "sqlite": ("PRAGMA case_sensitive_like = ON", "PRAGMA cache_size = 100"),
+        "postgresql": ("SET timezone = 'Asia/Tokyo'", "SET statement_timeout = '60s'"),
+        "mysql": ("SET time_zone = '+09:00'", "SET foreign_key_checks = 1"),
+    }
+
+    def test_what_is_read_under_settings_made_by_hand(self, settings: Any) -> None:
+        matters, does_not = self.SETTINGS[connection.vendor]
+        with connection.cursor() as cursor:
+            cursor.execute(does_not)
+            assert read(lambda: list(Product.objects.all())).fresh
+            cursor.execute(matters)
+        assert read(lambda: list(Product.objects.all())).computed.forbidden
+        settings.SMARTCACHE_NAMESPACE = lambda: "tokyo"  # it tells them apart
+        assert read(lambda: list(Product.objects.all())).fresh
+        settings.SMARTCACHE_NAMESPACE = ""
+        connection.close()
+        assert read(lambda: list(Product.objects.all())).fresh
+
+    def test_settings_of_every_connection_are_none_of_one(self) -> None:
+        def prepare(connection: Any, **_: object) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(self.SETTINGS[connection.vendor][0])
+
+        connection.close()
+        connection_created.connect(prepare)
+        try:
+            for _ in range(2):
+                connection.ensure_connection()
+                assert read(lambda: list(Product.objects.all())).fresh
+                connection.close()
+        finally:
+            connection_created.disconnect(prepare)
+
+    def test_settings_of_a_transaction_end_with_it(self) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("others have none")
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL timezone = 'Asia/Tokyo'")
+            assert read(lambda: list(Product.objects.all())).computed.forbidden
+        assert read(lambda: list(Product.objects.all())).fresh
+
     def test_what_no_statement_tells(self) -> None:
         if connection.vendor != "postgresql":
             pytest.skip("others prepare otherwise, or not")
@@ -348,8 +391,6 @@ class TestNeverStored:
     def test_locked_rows(self) -> None:
         if connection.vendor == "sqlite":
             pytest.skip("no row locks")
-        from django.db import transaction
-
         with transaction.atomic():
             made = read(lambda: list(Product.objects.select_for_update().filter(pk=1)))
         assert made.computed.forbidden

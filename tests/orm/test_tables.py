@@ -325,11 +325,49 @@ def test_what_may_become_of_rows(sql: str, deletes: bool, updates: bool) -> None
         ("START TRANSACTION WITH CONSISTENT SNAPSHOT", "transaction"),
         ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE", "session"),
         ("SET default_transaction_isolation = 'serializable'", "session"),
+        ("BEGIN; SET default_transaction_isolation = 'serializable'", "session"),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE; SET transaction_isolation = 'x'", "session"),
         ("SET timezone = 'UTC'", ""),
     ],
 )
 def test_isolation_levels_set_by_hand(sql: str, scope: str) -> None:
     assert of_raw(sql, "postgresql").isolation == scope
+
+
+SETTINGS = [
+    ("postgresql", "SET timezone = 'UTC'", "session"),
+    ("postgresql", "/* ours */ SET TIME ZONE 'UTC'", "session"),
+    ("postgresql", "SET search_path TO a, b", "session"),
+    ("postgresql", "SET LOCAL role = clerk", "transaction"),
+    ("postgresql", "SET LOCAL role = clerk; SET ROLE clerk", "session"),
+    ("postgresql", "RESET ALL", "session"),
+    ("postgresql", "DISCARD ALL", "session"),
+    ("postgresql", "SELECT set_config('a.b', %s, true)", "session"),
+    ("postgresql", "DISCARD TEMP", ""),
+    ("postgresql", "SET LOCAL statement_timeout = '1s'", ""),
+    ("postgresql", "RESET lock_timeout", ""),
+    ("postgresql", "SET CONSTRAINTS ALL IMMEDIATE", ""),
+    ("postgresql", 'SET CONSTRAINTS "a", "b" DEFERRED', ""),
+    ("postgresql", "SET TRANSACTION READ ONLY, DEFERRABLE", ""),
+    ("postgresql", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", ""),
+    ("postgresql", "SET application_name = 'a, b'", ""),
+    ("mysql", "SET foreign_key_checks = 0", ""),
+    ("mysql", "SET foreign_key_checks = 0, time_zone = 'UTC'", "session"),
+    ("mysql", "SET lock_wait_timeout = '1', time_zone = 'UTC'", "session"),
+    ("mysql", "USE other", "session"),
+    ("sqlite", "PRAGMA case_sensitive_like = ON", "session"),
+    ("sqlite", "PRAGMA main.case_sensitive_like(1)", "session"),
+    ("sqlite", 'PRAGMA "case_sensitive_like" = ON', "session"),
+    ("sqlite", "PRAGMA case_sensitive_like", ""),
+    ("sqlite", "PRAGMA foreign_keys = OFF", ""),
+    ("sqlite", "PRAGMA main.journal_mode=WAL; PRAGMA synchronous=NORMAL;", ""),
+    ("sqlite", 'PRAGMA table_info("a")', ""),
+]
+
+
+@pytest.mark.parametrize(("vendor", "sql", "scope"), SETTINGS)
+def test_settings_made_by_hand(vendor: str, sql: str, scope: str) -> None:
+    assert of_raw(sql, vendor).setting == scope
 
 
 @pytest.mark.parametrize(
@@ -339,6 +377,7 @@ def test_isolation_levels_set_by_hand(sql: str, scope: str) -> None:
         ("SAVEPOINT s1", True),
         ("ROLLBACK TO SAVEPOINT s1", True),
         ("SELECT 1; DELETE FROM a", False),
+        ("SELECT set_config('a.b', 'c', false)", False),
         ("SELECT * INTO b FROM a", False),
         ("WITH x AS (DELETE FROM a) SELECT 1", False),
         ("COMMIT", False),

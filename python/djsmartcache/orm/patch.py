@@ -89,6 +89,14 @@ def _watch(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None
         connection.execute_wrappers.insert(0, _statement)
 
 
+def _connecting(original: Original) -> Original:
+    def connect(self: BaseDatabaseWrapper) -> None:
+        original(self)
+        state_of(self).altered = ""  # what was set so far is set for every connection
+
+    return connect
+
+
 def _statement(
     execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
 ) -> Any:
@@ -198,6 +206,7 @@ def _after(
     if statement.isolation:
         state.isolated = statement.isolation
         transaction.recount(connection)
+    _note_setting(statement, connection)
     before = state.begun
     transaction.follow(connection, control=statement.control)
     if before and not state.begun:
@@ -212,6 +221,12 @@ def _after(
         state.remade = connection.in_atomic_block or transaction.in_transaction(connection)
         if not connection.features.can_rollback_ddl:
             transaction.settle(connection)
+
+
+def _note_setting(statement: tables.Statement, connection: BaseDatabaseWrapper) -> None:
+    state = state_of(connection)
+    if statement.setting and state.altered != "session":
+        state.altered = statement.setting
 
 
 # --- compilers
@@ -395,6 +410,8 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
         finally:
             transaction.note_tables(cursor.db, touched)
             transaction.follow(cursor.db, control="")
+            if statement is not None:
+                _note_setting(statement, cursor.db)
 
     return run
 
@@ -531,6 +548,7 @@ _PATCHES: tuple[tuple[Any, str, Callable[[Original], Original]], ...] = (
     (SQLCompiler, "execute_sql", _hinting),
     (SQLInsertCompiler, "execute_sql", _writing),
     (SQLUpdateCompiler, "execute_returning_sql", _writing),
+    (BaseDatabaseWrapper, "connect", _connecting),
     (BaseDatabaseWrapper, "commit", _committing),
     (BaseDatabaseWrapper, "rollback", _rolling_back),
     (BaseDatabaseWrapper, "close", _closing),

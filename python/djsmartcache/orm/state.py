@@ -57,6 +57,7 @@ class State:
 
     __slots__ = (
         "_context",
+        "altered",
         "baseline",
         "begun",
         "changes",
@@ -88,6 +89,8 @@ class State:
         """A BEGIN was sent as SQL, by Django (SQLite) or by hand."""
         self.isolated = ""
         """An isolation level was set by hand, for the "transaction" or the "session"."""
+        self.altered = ""
+        """What changes answers was set by hand, for the "transaction" or the "session"."""
         self.remade = False
         """Its transaction changed the schema, which others see when it has ended."""
         self.hides = False

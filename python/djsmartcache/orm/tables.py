@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("djsmartcache")
 
 Control = Literal["", "begin", "commit", "ddl"]
+Scope = Literal["", "transaction", "session"]
 
 MEMO_SIZE = 4096
 MEMO_TEXT = 20_000
@@ -53,8 +54,10 @@ class Statement:
     control: Control = ""
     """``begin``, ``commit``: it starts or ends a transaction; ``ddl``: some databases commit
     first."""
-    isolation: Literal["", "transaction", "session"] = ""
+    isolation: Scope = ""
     """It sets the isolation level: of this transaction or of the session."""
+    setting: Scope = ""
+    """It sets what may change answers otherwise."""
 
 
 _NAME = r'(?:"(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|[A-Za-z_\u0080-\uffff][\w$]*)'
@@ -153,6 +156,23 @@ _INDEXED = re.compile(rf"\bINDEXED\s+BY\s+{_NAME}", re.IGNORECASE)
 _DECLARE = re.compile(r"DECLARE\b.*?\bCURSOR\b.*?\bFOR\b", re.IGNORECASE | re.DOTALL)
 """What sqlglot does not parse, or takes for tables, and says nothing of them."""
 _ISOLATION = re.compile(r"ISOLATION|REPEATABLE|SERIALIZABLE|SNAPSHOT", re.IGNORECASE)
+_SETTING = frozenset(["SET", "RESET", "DISCARD", "USE"])
+_SET_CONFIG = re.compile(r"\bset_config\b", re.IGNORECASE)
+# Settings that change no answer, or that count elsewhere.
+_IDLE_SETTING = re.compile(
+    r"(?:SET|RESET)\s+(?:SESSION\s+|LOCAL\s+)?(?:(?:TRANSACTION|CHARACTERISTICS|CONSTRAINTS)\b"
+    r"|(?:(?:default_)?transaction_\w+|\w+_timeout|\w*work_mem|log_\w+|client_min_messages"
+    r"|application_name|synchronous_commit|autocommit|(?:foreign_key|unique)_checks)\b(?!.*,))"
+    r"|DISCARD\s+(?:PLANS|SEQUENCES|TEMP)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_IDLE_PRAGMA = re.compile(
+    r"PRAGMA\s+(?:\w+\s*\.\s*)?(?:(?:defer_)?foreign_keys|legacy_alter_table|journal_mode"
+    r"|journal_size_limit|synchronous|cache_size|cache_spill|mmap_size|busy_timeout|locking_mode"
+    r"|page_size|(?:auto|incremental)_vacuum|wal_\w+|temp_store|optimize|analysis_limit|threads"
+    r"|secure_delete|query_only|user_version|application_id|\w+_(?:x?info|list|check))\b",
+    re.IGNORECASE,
+)
 _PARAMETER = re.compile(r"%%|%s|%\(\w+\)s")
 
 # Keywords that begin a statement, by what it does to tables.
@@ -217,7 +237,7 @@ def harmless(sql: str) -> bool:
         return False
     first = sql[:11].upper()
     if first.startswith("SELECT"):
-        return _WRITING.search(sql) is None
+        return _WRITING.search(sql) is None and _SET_CONFIG.search(sql) is None
     return first.startswith(("SAVEPOINT ", "RELEASE SAV", "ROLLBACK TO"))
 
 
@@ -331,7 +351,9 @@ def _analyse(sql: str, vendor: str) -> Statement:
         opaque="several statements in one call",
         calls=frozenset().union(*(part.calls for part in parts)),
         control=max((part.control for part in parts), default=""),
-        isolation=max((part.isolation for part in parts), default=""),
+        # "session", which is the wider, comes first.
+        isolation=min((part.isolation for part in parts if part.isolation), default=""),
+        setting=min((part.setting for part in parts if part.setting), default=""),
     )
 
 
@@ -377,9 +399,10 @@ def _one(bare: str, sql: str, vendor: str) -> Statement:
         level = _isolation(first, bare)
         return Statement(opaque="transaction control", control="begin", isolation=level)
     if first in _SILENT:
-        return Statement(isolation=_isolation(first, bare))
+        return Statement(isolation=_isolation(first, bare), setting=_setting(first, bare))
     if first in _TELLING:
-        return Statement(opaque=f"a {first} statement", isolation=_isolation(first, bare))
+        level, setting = _isolation(first, bare), _setting(first, bare)
+        return Statement(opaque=f"a {first} statement", isolation=level, setting=setting)
     declared = _DECLARE.match(bare)
     if declared is not None:
         # Its query is read by FETCH, which is never stored.
@@ -403,11 +426,20 @@ def _first(bare: str) -> str:
     return found.group().upper() if found is not None else bare[:1]
 
 
-def _isolation(first: str, bare: str) -> Literal["", "transaction", "session"]:
+def _isolation(first: str, bare: str) -> Scope:
     if first not in ("SET", "BEGIN", "START", "PRAGMA") or not _ISOLATION.search(bare):
         return ""
     own = first != "SET" or re.match(r"SET\s+(?:LOCAL\s+)?TRANSACTION\b", bare, re.IGNORECASE)
     return "transaction" if own else "session"
+
+
+def _setting(first: str, bare: str) -> Scope:
+    if first == "PRAGMA":
+        asks = "=" not in bare and "(" not in bare
+        return "" if asks or _IDLE_PRAGMA.match(bare) else "session"
+    if first not in _SETTING or _IDLE_SETTING.match(bare):
+        return ""
+    return "transaction" if re.match(r"SET\s+LOCAL\b", bare, re.IGNORECASE) else "session"
 
 
 def _ddl(first: str, bare: str) -> Statement:
@@ -480,6 +512,7 @@ def _parsed(sql: str, bare: str, vendor: str) -> Statement:
         opaque=opaque or ("SQL that writes" if writes else ""),
         calls=frozenset(name for name in _calls(bare, vendor) if plain(name) not in ctes),
         control="ddl" if hides else "",
+        setting="session" if _SET_CONFIG.search(bare) else "",
     )
 
 

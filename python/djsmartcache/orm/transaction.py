@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import Error, connections
 
-from djsmartcache import _core, process
+from djsmartcache import _core, conf, process
 from djsmartcache.orm import dependencies, schemes, scopes
 from djsmartcache.orm.state import Changes, internal, state_of
 from djsmartcache.orm.switches import silent
@@ -166,6 +166,8 @@ def unfit(connection: BaseDatabaseWrapper) -> str:
         return "it may have read what was never committed"
     if connection.vendor == "sqlite" and state.open_reads and _reading(connection):
         return "an unfinished result holds SQLite's snapshot"
+    if state.altered and not callable(conf.current().namespace):  # which shows them, if it is one
+        return "settings of its session were made by hand"
     if not in_transaction(connection):
         return ""
     if state.changes is not None:
@@ -398,6 +400,8 @@ def ended(connection: BaseDatabaseWrapper) -> None:
     state.begun = state.locked = False
     if state.isolated == "transaction":
         state.isolated = ""
+    if state.altered == "transaction":
+        state.altered = ""
     recount(connection)
 
 
