@@ -72,6 +72,17 @@ def test_ttl() -> None:
     assert sc.cache_get("short") is None
     with pytest.raises(ValueError, match="ttl"):
         sc.cache_set("k", 1, ttl=-1)
+    with pytest.raises(ValueError, match="ttl"):
+        sc.cache_set("k", 1, ttl=10**400)
+    assert sc.cache_set("k", 1, ttl=10**300)
+
+
+@pytest.mark.parametrize("wanted", ["key", b"key", None, 5])
+async def test_what_is_no_list_of_keys_is_refused(wanted: Any) -> None:
+    with pytest.raises(TypeError, match="a list of keys"):
+        sc.cache_get_many(wanted)
+    with pytest.raises(TypeError, match="a list of keys"):
+        await sc.acache_get_many(wanted)
 
 
 @pytest.mark.parametrize("key", ["", 5, b"k", None])

@@ -55,16 +55,21 @@ def cache_get_many(wanted: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         InvalidKey: A key is not text, is empty, or begins with NUL.
-        TypeError: ``wanted`` is one text.
+        TypeError: ``wanted`` is one text, or no collection.
 
     *Consistency*: as `cache_get` for each key; the values need not be of one moment.
     *Cost*: one round trip for all, one more for all if some have tags; one for each inside of a
     cached function.
     """
-    if isinstance(wanted, str):
-        raise TypeError(f"cache_get_many({wanted!r}): a list of keys, such as [{wanted!r}].")
-    names = {keys.encode(key): key for key in wanted}
+    names = {keys.encode(key): key for key in _list_of_keys(wanted)}
     return {names[key]: value for key, value in explicit.read_many(list(names)).items()}
+
+
+def _list_of_keys(wanted: Any) -> list[str]:
+    if isinstance(wanted, str | bytes) or not isinstance(wanted, Iterable):
+        example = wanted if isinstance(wanted, str) else "key"
+        raise TypeError(f"cache_get_many({wanted!r}): a list of keys, such as [{example!r}].")
+    return list(wanted)
 
 
 def cache_set(key: str, value: Any, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()) -> bool:
@@ -379,7 +384,7 @@ async def acache_get(key: str, default: Any = None) -> Any:
 
 async def acache_get_many(wanted: Iterable[str]) -> dict[str, Any]:
     """Do as `cache_get_many`, in a thread of its own: the event loop is not blocked."""
-    return await process.run(cache_get_many, list(wanted))
+    return await process.run(cache_get_many, _list_of_keys(wanted))
 
 
 async def acache_set(key: str, value: Any, ttl: Ttl = DEFAULT, tags: Iterable[str] = ()) -> bool:

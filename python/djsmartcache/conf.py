@@ -16,6 +16,7 @@ import hmac
 import importlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -40,8 +41,23 @@ class Rule:
     later: Callable[[Any], bool] = lambda value: False
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+def is_number(value: Any) -> bool:
+    """Whether it is a number, not NaN, that a float can hold."""
+    if isinstance(value, float):
+        return value == value
+    return type(value) is int and abs(value) <= sys.float_info.max
+
+
+def _encodes(text: str | bytes) -> bool:
+    return isinstance(text, bytes) or bool(text.encode())  # raises at lone surrogates
+
+
+def _is_absolute(path: str | os.PathLike[str]) -> bool:
+    return Path(path).is_absolute() and b"\0" not in os.fsencode(path)
+
+
+def _is_url(text: str) -> bool:
+    return text.partition("://")[0] in URL_SCHEMES and re.search(r"[\s\0]", text) is None
 
 
 def _name(value: Any) -> bool:
@@ -61,14 +77,18 @@ LEVELS: Final = ("bounded", "session", "strict")
 
 _BOOLEAN = Rule("True or False", lambda v: isinstance(v, bool))
 _URL = Rule(
-    f"None, or a URL that begins with {', '.join(f'{s}://' for s in URL_SCHEMES)}",
-    lambda v: v is None or (isinstance(v, str) and v.partition("://")[0] in URL_SCHEMES),
+    f"None, or a URL without spaces that begins with {', '.join(f'{s}://' for s in URL_SCHEMES)}",
+    lambda v: v is None or (isinstance(v, str) and _is_url(v)),
 )
-_TTL = Rule("seconds above 0, or None for no expiry", lambda v: v is None or (_number(v) and v > 0))
-_SECONDS = Rule("seconds above 0, an hour at most", lambda v: _number(v) and 0 < v <= MOST_SECONDS)
+_TTL = Rule(
+    "seconds above 0, or None for no expiry", lambda v: v is None or (is_number(v) and v > 0)
+)
+_SECONDS = Rule(
+    "seconds above 0, an hour at most", lambda v: is_number(v) and 0 < v <= MOST_SECONDS
+)
 _BYTES = Rule(
     "a whole number of bytes up to 64 TiB, 0 for none",
-    lambda v: _number(v) and 0 <= v <= MOST_BYTES and v == int(v),
+    lambda v: is_number(v) and 0 <= v <= MOST_BYTES and v == int(v),
 )
 _ROOM = Rule("a whole number of bytes from 1 MiB to 64 TiB", lambda v: _BYTES.holds(v) and v >= MIB)
 _PRINTABLE = Rule("text of 1 to 100 printable ASCII characters without space", _name)
@@ -91,7 +111,10 @@ class Settings:
         "shared by the processes of one machine. rediss:// and its kin are TLS: see docs/guide.md.",
     )
     default_ttl: float | None = setting(
-        300, _TTL, "Seconds that an entry lives if nothing else is said."
+        300,
+        _TTL,
+        "Seconds that an entry lives if nothing else is said. What is computed lives for two weeks "
+        "at most.",
     )
     use_redis_lock: bool = setting(
         True, _BOOLEAN, "One process computes a missing entry while the others wait for it."
@@ -103,7 +126,10 @@ class Settings:
         "it; then one of them computes it. A process that is alive renews its lock meanwhile.",
     )
     pubsub_channel: str = setting(
-        "smartcache:updates", _PRINTABLE, "Channel on which processes tell each other what changed."
+        "smartcache:updates",
+        _PRINTABLE,
+        "Channel on which processes tell each other what changed: the same for all that share a "
+        "store. To change it, give them another SMARTCACHE_KEY_PREFIX as well.",
     )
     start_listener: bool = setting(
         True,
@@ -113,7 +139,7 @@ class Settings:
     )
     jitter_pct: float = setting(
         0.1,
-        Rule("a share from 0 up to, not including, 1", lambda v: _number(v) and 0 <= v < 1),
+        Rule("a share from 0 up to, not including, 1", lambda v: is_number(v) and 0 <= v < 1),
         "Share by which a TTL is varied up and down, so that entries do not expire together.",
     )
     validate_schema: bool = setting(
@@ -173,7 +199,7 @@ class Settings:
         None,
         Rule(
             "None, or an absolute path",
-            lambda v: v is None or (isinstance(v, str | os.PathLike) and Path(v).is_absolute()),
+            lambda v: v is None or (isinstance(v, str | os.PathLike) and _is_absolute(v)),
         ),
         "Folder of the embedded store, the same for all processes of the project. None: "
         "a private folder of the user under /tmp. Set it wherever processes have a /tmp of their "
@@ -204,7 +230,7 @@ class Settings:
         None,
         Rule(
             "None, or at least 16 characters",
-            lambda v: v is None or (isinstance(v, str | bytes) and len(v) >= 16),
+            lambda v: v is None or (isinstance(v, str | bytes) and len(v) >= 16 and _encodes(v)),
         ),
         "Authenticates every entry before it is decoded. None: derived from SECRET_KEY.",
     )

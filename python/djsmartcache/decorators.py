@@ -12,7 +12,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.db.models import Model, QuerySet
 from django.views import View
 
-from . import _core, computing, explicit, keys, namesakes, page_keys, prefixes, process, views
+from . import _core, computing, conf, explicit, keys, namesakes, page_keys, prefixes, process, views
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .exceptions import KeyTemplateError, UnkeyableArgument
 from .handles import Cached, InClass, Later
@@ -141,7 +141,7 @@ class _Options:
                 f"key={key!r}: a template, a callable of the arguments, or None."
             )
         explicit.check_ttl(ttl)
-        if isinstance(stale, bool) or not isinstance(stale, int | float) or not stale >= 0:
+        if not conf.is_number(stale) or stale < 0:
             raise TypeError(f"stale={stale!r}: seconds, 0 or more.")
         switches = (("lock", lock), ("cache_none", cache_none), ("cache_errors", cache_errors))
         for name, value in switches:

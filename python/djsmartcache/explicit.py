@@ -74,7 +74,7 @@ def check_ttl(ttl: Any) -> None:
         return
     if isinstance(ttl, bool) or not isinstance(ttl, int | float):
         raise TypeError(f"ttl={ttl!r}: seconds, None for no expiry, or 0 for not stored.")
-    if not ttl >= 0:
+    if not conf.is_number(ttl) or ttl < 0:
         raise ValueError(f"ttl={ttl!r}: seconds are 0 or more; None is for no expiry.")
 
 

@@ -61,10 +61,11 @@ class CacheLock:
 
     def __init__(self, name: str, timeout: float | None, wait: float | None) -> None:
         for what, seconds, least in (("timeout", timeout, "above 0"), ("wait", wait, "0 or more")):
-            number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-            if seconds is not None and not number:
+            if seconds is None:
+                continue
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float):
                 raise TypeError(f"{what}={seconds!r}: seconds {least}, or None.")
-            if seconds is not None and not (seconds > 0 or (what == "wait" and seconds == 0)):
+            if not conf.is_number(seconds) or not (seconds > 0 or (what, seconds) == ("wait", 0)):
                 raise ValueError(f"{what}={seconds!r}: seconds {least}, or None.")
         self._name = name
         self._key = keys.encode(name)

@@ -16,6 +16,7 @@ from django.db.models import Count, Exists, F, Func, IntegerField, OuterRef, Q, 
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import ExtractYear, Now, Random, RowNumber
 
+from djsmartcache import _core
 from djsmartcache.orm import scopes
 from djsmartcache.orm.dependencies import Computation, computation, current
 from tests.orm.conftest import read
@@ -493,12 +494,12 @@ class TestComputations:
     def test_inner_computations_add_to_the_outer(self) -> None:
         with computation() as outer:
             list(Tag.objects.all())
-            with computation(own=(7, 8)) as inner:
+            with computation(b"inner", 8) as inner:
                 list(Place.objects.all())
                 inner.limit(5)
             assert len(inner.tags()) == 1
         assert dict(inner.tags()).items() <= dict(outer.tags()).items()
-        assert (7, 8) in outer.tags()
+        assert (_core.key_tag(b"inner"), 8) in outer.tags()
         assert outer.remaining is not None
         assert outer.remaining <= 5
 

@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, connections
 
 from djsmartcache import _core, conf, process
+from djsmartcache.logs import log_seldom
 from djsmartcache.orm import dependencies, schemes, scopes
 from djsmartcache.orm.state import Changes, internal, state_of
 from djsmartcache.orm.switches import silent
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
-
-logger = logging.getLogger("djsmartcache")
 
 _SNAPSHOT_LEVELS = frozenset(["REPEATABLE READ", "SERIALIZABLE"])
 
@@ -410,9 +409,14 @@ def bump(tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
     known = [(table, bulk, version) for table, (bulk, version) in tables.items()]
     try:
         replies = process.cache().bump(list(tags), known)
-    except Exception:
+    except Exception as error:
         # The user's data is committed: no failure of ours may look like one of theirs.
-        logger.exception("what a write changed could not be invalidated")
+        log_seldom(
+            "what a write changed",
+            "%s could not be invalidated",
+            error=error,
+            level=logging.ERROR,
+        )
         return
     if replies is not None:
         for (table, _, _), (version, columns) in zip(known, replies, strict=True):
