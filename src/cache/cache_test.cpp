@@ -577,6 +577,18 @@ TEST_P(CacheTest, CallersOfWhatFailsDoNotTryInTurnForEver) {
   EXPECT_EQ(bypasses, 4);
 }
 
+TEST_P(CacheTest, WithoutAnL1HitsOfOneKeyDoNotWaitForEachOther) {
+  Options options;
+  options.local_max_bytes = 0;
+  Process a = Spawn(options);
+  ASSERT_EQ(Call(a, "k", {}, "x"), "x");
+  Answer first = a.cache->Find("k", As(1));
+  ASSERT_EQ(first.kind, AnswerKind::kStored);
+  // The first is still being decoded.
+  EXPECT_EQ(a.cache->Find("k", As(2)).kind, AnswerKind::kStored);
+  EXPECT_EQ(a.cache->stats().Get(Counter::kFlightWait), 0u);
+}
+
 TEST_P(CacheTest, CallerThatReentersItsOwnKeyDoesNotWait) {
   Process a = Spawn();
   Answer leader = a.cache->Find("k", As(1));

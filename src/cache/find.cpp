@@ -84,8 +84,9 @@ Answer CacheImpl::Find(std::string_view key, const FindOptions& options) {
     if (local.kind == AnswerKind::kHit) return local;
     if (!store_->Available()) return bypass();
 
-    // A flight costs more than reading the embedded store: only who finds nothing there needs one.
-    const bool looked = embedded_ && !options.distrust;
+    // A flight costs more than reading the embedded store, and without an L1 a value is brought for
+    // one caller alone: only who finds nothing needs one.
+    const bool looked = (embedded_ || options_.local_max_bytes == 0) && !options.distrust;
     StoredPtr stored;
     if (looked) {
       auto fetched = Fetch(key, hash, options);

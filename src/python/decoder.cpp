@@ -19,6 +19,8 @@ namespace {
 using codec::ColumnType;
 using codec::Type;
 
+constexpr std::size_t kFewTexts = 32;  // as many as most values share, in one piece of memory
+
 class Decoder {
  public:
   explicit Decoder(std::string_view payload) : reader_(payload) {}
@@ -101,6 +103,7 @@ class Decoder {
   template <class Make>
   Ref Shared(const codec::Text& text, Make make) {
     if (text.index == codec::kNotShared) return make(text.bytes);
+    if (texts_.capacity() == 0) texts_.reserve(kFewTexts);
     if (texts_.size() <= text.index) texts_.resize(text.index + std::size_t{1});
     if (!texts_[text.index]) texts_[text.index] = make(text.bytes);
     return texts_[text.index];
