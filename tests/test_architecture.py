@@ -29,8 +29,8 @@ INCLUDES: dict[str, set[str]] = {
 ROWS = (
     ("_core", "conf", "exceptions", "handles", "logs", "orm.switches"),
     (
-        *("keys", "namesakes", "orm.dependencies", "orm.scopes", "orm.tables", "prefixes"),
-        *("process", "records", "request_items", "serializers", "waiting"),
+        *("identities", "keys", "namesakes", "prefixes", "process", "records", "request_items"),
+        *("serializers", "waiting", "orm.dependencies", "orm.scopes", "orm.tables"),
     ),
     (
         *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "page_privacy"),

@@ -28,7 +28,15 @@ from django.utils.translation import gettext_lazy
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from djsmartcache import InvalidKey, KeyTemplateError, UnkeyableArgument, _core, keys, prefixes
+from djsmartcache import (
+    InvalidKey,
+    KeyTemplateError,
+    UnkeyableArgument,
+    _core,
+    identities,
+    keys,
+    prefixes,
+)
 from tests.testapp.models import Category, Product, Review
 
 
@@ -135,7 +143,7 @@ def test_keywords_and_positions_do_not_mix(named: dict[str, Any], given_: list[A
 def test_python_renders_as_the_core_does(value: Any) -> None:
     # A value inside of what Python renders must not look like another one that the core renders.
     identified = keys.plan(two, "{a}").key((value,), {})[0]
-    assert keys.shorten(keys.render(value), made=True) == identified
+    assert keys.shorten(identities.render(value), made=True) == identified
 
 
 @given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
@@ -227,7 +235,7 @@ def test_times_of_one_zone_differ_by_their_offsets() -> None:
 
 def test_a_view_of_bytes_is_known_by_them() -> None:
     def mark(content: bytes, cls: Any = memoryview) -> int:
-        return keys.fingerprint(Product(pk=1, name=cls(content)))
+        return identities.fingerprint(Product(pk=1, name=cls(content)))
 
     # As psycopg2 gives the values of a BinaryField.
     assert mark(b"a" * 100) == mark(b"a" * 100) != mark(b"b" * 100)
@@ -237,7 +245,7 @@ def test_a_view_of_bytes_is_known_by_them() -> None:
 
 def test_a_field_s_value_that_no_content_tells_is_equal_to_none() -> None:
     value = threading.Lock()
-    marks = {keys.fingerprint(Product(pk=1, name=value)) for _ in range(3)}  # type: ignore[misc]
+    marks = {identities.fingerprint(Product(pk=1, name=value)) for _ in range(3)}  # type: ignore[misc]
     assert len(marks) == 3
 
 
@@ -387,7 +395,7 @@ def test_everything_loaded_is_part_of_an_instance_s_fingerprint() -> None:
         made = Product(pk=1, name="a", category=Category(pk=1, name="c"))
         for name, value in changes.items():
             setattr(made, name, value)
-        return keys.fingerprint(made)
+        return identities.fingerprint(made)
 
     assert mark() == mark() != 0
     changed = [
@@ -395,7 +403,7 @@ def test_everything_loaded_is_part_of_an_instance_s_fingerprint() -> None:
         mark(details={"a": 1}),
         mark(total=5),
         mark(category=Category(pk=1, name="other")),
-        keys.fingerprint(Product(pk=1, name="a")),
+        identities.fingerprint(Product(pk=1, name="a")),
     ]
     assert len({mark(), *changed}) == 6
 
@@ -512,7 +520,7 @@ def test_what_the_project_sets_on_an_instance_counts() -> None:
     def mark(value: Any) -> int:
         made = Product(pk=1, name="a")
         made.extra = value  # type: ignore[attr-defined]
-        return keys.fingerprint(made)
+        return identities.fingerprint(made)
 
     def reviewed(text: str) -> list[Review]:
         return [Review(pk=1, text=text)]
@@ -531,7 +539,7 @@ def test_relations_that_lead_back_are_no_trouble() -> None:
     def mark(text: str) -> int:
         made = Product(pk=1, name="a")
         made.loaded = [Review(pk=1, text=text, product=made)]  # type: ignore[attr-defined]
-        return keys.fingerprint(made)
+        return identities.fingerprint(made)
 
     assert mark("a") == mark("a") != mark("b")
 

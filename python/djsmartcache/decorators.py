@@ -12,7 +12,19 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.db.models import Model, QuerySet
 from django.views import View
 
-from . import _core, computing, conf, explicit, keys, namesakes, page_keys, prefixes, process, views
+from . import (
+    _core,
+    computing,
+    conf,
+    explicit,
+    identities,
+    keys,
+    namesakes,
+    page_keys,
+    prefixes,
+    process,
+    views,
+)
 from .computing import DEFAULT, Counters, Job, Recipe, Ttl
 from .exceptions import KeyTemplateError, UnkeyableArgument
 from .handles import Cached, InClass, Later
@@ -324,7 +336,7 @@ class _Cached:
             key = keys.shorten(raw)
         if varying and page_keys.request_in(args, kwargs) is None:
             values = tuple(vary(*args, **kwargs) for vary in varying)
-            text, mark = keys.identify("vary", values, function=self.name)
+            text, mark = identities.identify("vary", values, function=self.name)
             key, identity = keys.shorten(key + b"|" + text, made=True), identity ^ mark
         return prefixes.prefix() + key, identity
 
@@ -421,7 +433,7 @@ class _Cached:
                 for name, steps in self.fields
             ]
         for value in values:
-            if keys.is_view_part(value):
+            if identities.is_view_part(value):
                 raise UnkeyableArgument(
                     f"{self.name}: a {type(value).__qualname__} has no stable identity, except the "
                     "request that a view or function is called with. Give smart_cached a key= that "

@@ -8,7 +8,7 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import keys
+from . import identities
 from .orm import reads, scopes, transaction
 
 
@@ -27,7 +27,7 @@ def obj(instance: Any) -> None:
     """
     if not isinstance(instance, models.Model):
         raise TypeError(f"invalidate_obj takes a model instance, not {instance!r}")
-    if not keys.is_saved(instance):
+    if not identities.is_saved(instance):
         raise ValueError(
             f"invalidate_obj: a {instance._meta.label} without a primary key is no row: it has not "
             "been saved, or is deleted. invalidate_model drops what depends on any row."

@@ -22,7 +22,7 @@ from django.template.context import BaseContext
 from django.utils import timezone, translation
 from django.views import View
 
-from . import keys, namesakes, prefixes
+from . import identities, keys, namesakes, prefixes
 from .computing import Job
 from .exceptions import UnkeyableArgument
 from .recording import recording
@@ -59,7 +59,7 @@ def request_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def _is_request(value: Any) -> bool:
-    return isinstance(value, HttpRequest) or keys.is_wrapped_request(value)
+    return isinstance(value, HttpRequest) or identities.is_wrapped_request(value)
 
 
 def _request_inside(value: Any, depth: int) -> Any:
@@ -189,7 +189,7 @@ class PageKeys:
                 str(getattr(drf, "version", None)),
             )
             query = self._replaced_query()
-        text = keys.render(parts)
+        text = identities.render(parts)
         values = [*values, ("the time zone", timezone.get_current_timezone())]
         if query is not None:
             values.append(("request.GET", query))
@@ -217,17 +217,17 @@ class PageKeys:
             cls = type(self.instance)
             if not namesakes.is_own_class(cls):
                 raise Bypass(f"two classes are called {namesakes.full_name(cls)}")
-            text += b"|" + keys.render(namesakes.full_name(cls))
+            text += b"|" + identities.render(namesakes.full_name(cls))
         for name, value in (*self._state(), *values):
             try:
-                part, mark = keys.identify(name, value)
+                part, mark = identities.identify(name, value)
             except UnkeyableArgument:
                 if name == "vary":
                     raise
                 raise Bypass(f"{name} has no stable identity") from None
             if name in _SECRET:
                 part = hashlib.sha256(part).hexdigest().encode()
-            text += b"|" + keys.render(name) + part
+            text += b"|" + identities.render(name) + part
             fingerprint = (fingerprint * 31 + mark) & _MASK
         return text, fingerprint
 
@@ -365,7 +365,7 @@ class PageKeys:
     def _of_user(self, user: Any) -> list[tuple[str, Any]]:
         known: Any = _Unknown()
         with contextlib.suppress(UnkeyableArgument):
-            known = keys.user_text(_evaluate(user))
+            known = identities.user_text(_evaluate(user))
         # Two credentials of one user may allow different things.
         credentials = self.request.META.get("HTTP_AUTHORIZATION")
         hashed = credentials and hashlib.sha256(credentials.encode()).hexdigest()
@@ -380,7 +380,7 @@ class PageKeys:
         prefix = prefixes.prefix()
         with unrecorded():
             values = tuple((name, *self._header(name)) for name in sorted(names))
-        rest = base.key.removeprefix(prefix) + b"|" + keys.render(values)
+        rest = base.key.removeprefix(prefix) + b"|" + identities.render(values)
         return dataclasses.replace(base, key=prefix + keys.shorten(rest, made=True))
 
     def _header(self, name: str) -> tuple[Any, ...]:
