@@ -983,6 +983,16 @@ def test_a_refresh_that_raises_leaves_what_is_there() -> None:
     assert results == []
 
 
+def test_a_refresh_whose_result_cannot_be_stored_leaves_what_is_there() -> None:
+    results: list[Any] = [1, threading.Lock(), 2]
+    f = smart_cached(key="renewed-odd")(lambda: results.pop(0))
+    assert f() == 1
+    with pytest.raises(UnstorableValue):
+        f.refresh()
+    assert f() == 1
+    assert f.refresh() == f() == 2
+
+
 async def test_a_refresh_in_a_task_that_raises_leaves_what_is_there() -> None:
     results: list[Any] = [1, ZeroDivisionError(), 2]
 

@@ -165,6 +165,35 @@ def test_who_holds_a_connection_that_the_leader_needs_stops_waiting(pooled: None
     assert found == [1] * 3
 
 
+def test_settings_made_by_hand_come_back_with_a_session_out_of_a_pool(pooled: None) -> None:
+    cached = smart_cached(key="under settings")(one)
+    connection = connections["default"]
+    with connection.cursor() as cursor:
+        cursor.execute("SET timezone = 'Asia/Tokyo'")
+    altered = connection.connection
+    connection.close()  # the pool takes it back, and gives it to somebody
+    while connection.connection is not altered:
+        connection.close()
+        connection.connect()
+    assert cached() == 1
+    assert cached.get() is None
+    connection.close()
+    connection.close_pool()
+    connection.connect()  # here, for a new pool starts threads
+    assert cached() == cached.get() == 1
+
+
+async def test_connections_of_threads_that_stand_for_tasks_are_closed(pooled: None) -> None:
+    opened: list[Any] = []
+
+    def ask() -> int:
+        opened.append(connections["default"])
+        return one()
+
+    assert await process.run(ask) == 1
+    assert opened[0].connection is None
+
+
 class Interrupted(Exception):
     pass
 

@@ -24,7 +24,7 @@
 namespace smartcache {
 
 struct TokenReply {
-  Token token = kNoToken;  // kNoToken: the store has none (Get only)
+  Token token = kNoToken;  // kNoToken: the store has none (Get, Tokens)
   Duration ttl = kNever;   // how long it may be trusted, counted from Reply::sent
 };
 
@@ -116,8 +116,8 @@ class Store {
   // reads the entry again. One round trip.
   virtual Result<BeginReply> Begin(std::string_view key, std::uint64_t lock_owner,
                                    Duration lease) = 0;
-  // Stores a computed entry and releases the lock, atomically. False: the key's token has changed
-  // (or is gone), so nothing was stored.
+  // Stores a computed entry, atomically with the look at the key's token, and releases the lock.
+  // False: the token has changed (or is gone), so nothing was stored.
   virtual Result<bool> Fill(const FillRequest& request) = 0;
   // Prolongs a held lock; false when it is no longer this owner's.
   virtual Result<bool> RenewLock(std::string_view key, std::uint64_t lock_owner,
@@ -155,7 +155,7 @@ class Store {
   virtual bool Available() = 0;
   // Drops sockets, threads and maps without touching the parent's; called in a forked child.
   virtual void AfterFork() = 0;
-  // One line for people: "redis://127.0.0.1:6379/0", "lmdb:/run/user/0/djsmartcache/…". No
+  // One line for people: "redis://127.0.0.1:6379/0", "lmdb:/tmp/djsmartcache-1000/…". No
   // passwords.
   [[nodiscard]] virtual std::string Describe() const = 0;
 };

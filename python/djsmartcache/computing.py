@@ -443,6 +443,7 @@ class Leading:
         lead: _core.Lead | None = None,
         job: Job | None = None,
         outlive: bool = False,
+        encoded: tuple[bytes, int] | None = None,
     ) -> bool:
         """Hand the value to the core, if it may be kept.
 
@@ -453,6 +454,7 @@ class Leading:
             lead: Of another key to store under; the block's own lead goes on.
             job: The call of that key.
             outlive: Keep it longer than what else is stored of this computation.
+            encoded: What `encode` gave for it.
 
         Raises:
             UnstorableValue: It cannot be encoded.
@@ -460,9 +462,8 @@ class Leading:
         job = job or self.job
         recipe = job.recipe
         made = self.computation
-        made.forbid_stragglers()
-        refused = made.forbidden is not None or not recipe.wants(value)
-        encoded = None if refused else self._encode(value)
+        if encoded is None:
+            encoded = self.encode(value, job)
         if encoded is None or made.forbidden is not None or transaction.writing():
             return self.refuse() if lead is None else False
         if self._lifetime is None:  # once: what is stored limits what is made of it
@@ -495,16 +496,25 @@ class Leading:
         """Store the value in place of the entry that is there, which ends with all made of it;
         neither if somebody dropped it meanwhile: the value may be older."""
         key = self.job.key
+        encoded = self.encode(value, self.job)  # while the entry is still there
         if process.cache().fresh([(_core.key_tag(key), self.lead.key_token)]):
             process.delete([key])
             self.end(retry=True)
             answer = process.cache().find(key, identity=self.job.identity, lock=False, wait=False)
-            if answer.lead is not None:
-                self.store(value, lead=answer.lead)
+            if answer.lead is not None and encoded is not None:
+                self.store(value, lead=answer.lead, encoded=encoded)
 
-    def _encode(self, value: Any) -> tuple[bytes, int]:
+    def encode(self, value: Any, job: Job) -> tuple[bytes, int] | None:
         """Encode before anything is decided: it may ask the database, through a queryset that a
-        paginator or an object of the project's own holds."""
+        paginator or an object of the project's own holds. None: it is not to be kept.
+
+        Raises:
+            UnstorableValue: It cannot be encoded; the lead has been ended.
+        """
+        made = self.computation
+        made.forbid_stragglers()
+        if made.forbidden is not None or not job.recipe.wants(value):
+            return None
         try:
             return _core.encode(value)
         except BaseException:

@@ -153,8 +153,10 @@ class _Options:
                 f"key={key!r}: a template, a callable of the arguments, or None."
             )
         explicit.check_ttl(ttl)
-        if not conf.is_number(stale) or stale < 0:
+        if isinstance(stale, bool) or not isinstance(stale, int | float):
             raise TypeError(f"stale={stale!r}: seconds, 0 or more.")
+        if not conf.is_number(stale) or stale < 0:
+            raise ValueError(f"stale={stale!r}: seconds, 0 or more.")
         switches = (("lock", lock), ("cache_none", cache_none), ("cache_errors", cache_errors))
         for name, value in switches:
             if not isinstance(value, bool):
@@ -557,6 +559,8 @@ class _Cached:
 
     async def aset(self, *args: Any, value: Any = _MISSING, **kwargs: Any) -> bool:
         """Do as `set`, without blocking the event loop."""
+        if value is not _MISSING:
+            value = await computing.asettle(value)
         return await process.run(self.set, *args, value=value, **kwargs)
 
     def refresh(self, *args: Any, **kwargs: Any) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import importlib
 import os
 import threading
@@ -17,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from django.apps import apps
-from django.db import models
+from django.db import connections, models
 
 from . import _core, conf, serializers
 from .exceptions import SettingError
@@ -203,7 +202,16 @@ def _run_in(
     threads: ThreadPoolExecutor, function: Callable[..., T], *args: Any, **kwargs: Any
 ) -> asyncio.Future[T]:
     context = contextvars.copy_context()
-    call = functools.partial(context.run, function, *args, **kwargs)
+
+    def call() -> T:
+        try:
+            return context.run(function, *args, **kwargs)
+        finally:
+            # What asked a database did so over a connection of this thread, which ends as those of
+            # requests do.
+            for connection in connections.all(initialized_only=True):
+                connection.close_if_unusable_or_obsolete()
+
     return asyncio.get_running_loop().run_in_executor(threads, call)
 
 

@@ -1,4 +1,5 @@
 // The way of a read: L1, then the flight, then the store, then the lock, then the caller computes.
+// Where a flight would cost more than it saves, the store comes before it.
 #include <algorithm>
 #include <thread>
 #include <utility>

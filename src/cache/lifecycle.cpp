@@ -41,7 +41,7 @@ void CacheImpl::EnsureStarted() {
 }
 
 void CacheImpl::AfterFork() {
-  trust_.Fence();
+  trust_.End();
   slots_.AfterFork();
   table_.AfterFork();
   flights_.AfterFork();
@@ -63,7 +63,7 @@ void CacheImpl::Close() {
   if (!pending_.empty()) (void)Replay(After(clock_.Now(), kLastReplay));
   keeper_.Stop();
   if (listener_.exchange(Listener::kClosed) == Listener::kStarted) backplane_->Stop();
-  trust_.Fence();
+  trust_.End();
   table_.Clear();
 }
 
@@ -94,7 +94,7 @@ std::optional<Cache::Failure> CacheImpl::LastFailure() {
 
 void CacheImpl::OnConnected(std::uint64_t epoch) {
   epoch_.store(epoch, std::memory_order_relaxed);
-  trust_.Fence();
+  trust_.End();
   slots_.DropAll();
 }
 
@@ -116,7 +116,7 @@ void CacheImpl::OnClear() {
 
 void CacheImpl::OnDisconnected() {
   stats_.Add(Counter::kDisconnect);
-  trust_.Fence();
+  trust_.End();
   slots_.DropAll();
 }
 

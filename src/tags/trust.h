@@ -21,14 +21,14 @@ class Trust {
  public:
   explicit Trust(Duration bound) : bound_(bound) {}
 
-  // What may be trusted. Read the generation after `until`, so that a fence between the two is seen
+  // What may be trusted. Read the generation after `until`, so that an end between the two is seen
   // as the newer stamp with the older deadline, never the other way round.
   [[nodiscard]] TrustNow Now() const {
     const Instant until(until_.load(std::memory_order_acquire));
     return {generation_.load(std::memory_order_acquire), until};
   }
   // A new connection, or the loss of one: nothing fetched before counts.
-  void Fence() {
+  void End() {
     until_.store(0, std::memory_order_release);
     generation_.fetch_add(1, std::memory_order_acq_rel);
   }

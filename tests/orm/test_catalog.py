@@ -74,6 +74,24 @@ def test_temporary_tables_hide_permanent_ones(sql: str) -> None:
 
 @pytest.mark.usefixtures("shop")
 @pytest.mark.parametrize("store", ["embedded"], indirect=True)
+def test_what_a_script_does_to_the_schema_is_known_at_once() -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("other drivers take scripts as statements")
+    assert not catalog.is_plain(connections["default"], "made_later")
+    with connection.cursor() as cursor:
+        cursor.executescript("CREATE TABLE made_later (id integer); SELECT 1;")
+        try:
+            assert catalog.is_plain(connections["default"], "made_later")
+            cursor.executescript("CREATE TEMPORARY TABLE testapp_tag AS SELECT 1 AS id;")
+            assert not catalog.is_plain(connections["default"], "testapp_tag")
+        finally:
+            cursor.executescript("DROP TABLE made_later; DROP TABLE IF EXISTS temp.testapp_tag;")
+    assert not catalog.is_plain(connections["default"], "made_later")
+    connection.close()
+
+
+@pytest.mark.usefixtures("shop")
+@pytest.mark.parametrize("store", ["embedded"], indirect=True)
 def test_a_temporary_table_is_gone_with_its_transaction() -> None:
     if connection.vendor == "mysql":
         pytest.skip("it does not tell")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import gc
@@ -337,6 +338,37 @@ class TestSnapshots:
         with django_transaction.atomic():
             assert not transaction.snapshot()
             assert of(lamp).fresh
+
+    def test_the_level_of_a_session_outlives_that_of_a_transaction(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has one level")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+            )
+        try:
+            with django_transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            with django_transaction.atomic():
+                assert transaction.snapshot()
+                assert of(lamp).computed.forbidden
+        finally:
+            connection.close()
+
+    def test_a_loop_s_thread_may_not_ask_for_the_level(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("SQLite has one level")
+
+        @smart_cached(key="of a loop")
+        async def f() -> int:
+            return 7
+
+        with django_transaction.atomic():
+            Product.objects.count()
+            state_of(connection).default_isolated = None
+            assert asyncio.run(f()) == 7
+        with django_transaction.atomic():
+            assert not transaction.snapshot()
 
     def test_the_servers_default_level_counts(self, lamp: Product) -> None:
         if connection.vendor != "postgresql":

@@ -48,6 +48,9 @@ MARK = "_smartcache_original"
 
 Original = Callable[..., Any]
 
+_altered: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Connections of drivers, out of pools, whose session SQL has given settings."""
+
 
 def install() -> None:
     """Patch Django, once for all, and watch every connection."""
@@ -91,8 +94,14 @@ def _watch(sender: object, connection: BaseDatabaseWrapper, **_: object) -> None
 
 def _connecting(original: Original) -> Original:
     def connect(self: BaseDatabaseWrapper) -> None:
-        original(self)
-        state_of(self).altered = ""  # what was set so far is set for every connection
+        state = state_of(self)
+        state.connecting = True
+        try:
+            original(self)
+        finally:
+            state.connecting = False
+        # A pool may give a session that another block of code had, with its settings.
+        state.altered = "session" if self.connection in _altered else ""
 
     return connect
 
@@ -203,7 +212,7 @@ def _after(
     state = state_of(connection)
     if touched:
         transaction.note_tables(connection, touched)
-    if statement.isolation:
+    if statement.isolation and state.isolated != "session":
         state.isolated = statement.isolation
         transaction.recount(connection)
     _note_setting(statement, connection)
@@ -225,8 +234,11 @@ def _after(
 
 def _note_setting(statement: tables.Statement, connection: BaseDatabaseWrapper) -> None:
     state = state_of(connection)
-    if statement.setting and state.altered != "session":
-        state.altered = statement.setting
+    if not statement.setting or state.connecting or state.altered == "session":
+        return  # what is set as it is connected is set for every connection
+    state.altered = statement.setting
+    if state.altered == "session" and connection.settings_dict["OPTIONS"].get("pool"):
+        _altered.add(connection.connection)
 
 
 # --- compilers
@@ -395,8 +407,8 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
         if computation is not None:
             computation.forbid(f"a cursor's {name}")
         told = name != "copy_from" and bool(args)
-        vendor = cursor.db.vendor
-        statement = tables.of_raw(_text(args[0], cursor.db), vendor) if told else None
+        text = _text(args[0], cursor.db) if told else ""
+        statement = tables.of_raw(text, cursor.db.vendor) if told else None
         if statement is None or statement.everything:
             touched = catalog.all_tables(cursor.db)
         else:
@@ -408,10 +420,12 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
         try:
             return call(*args, **kwargs)
         finally:
-            transaction.note_tables(cursor.db, touched)
-            transaction.follow(cursor.db, control="")
-            if statement is not None:
-                _note_setting(statement, cursor.db)
+            if statement is None:
+                transaction.note_tables(cursor.db, touched)
+                transaction.follow(cursor.db, control="")
+            else:
+                _after(statement, touched, cursor.db)
+                transaction.note_locks(cursor.db, text)
 
     return run
 

@@ -61,6 +61,7 @@ class State:
         "baseline",
         "begun",
         "changes",
+        "connecting",
         "default_isolated",
         "endings",
         "hidden",
@@ -91,6 +92,8 @@ class State:
         """An isolation level was set by hand, for the "transaction" or the "session"."""
         self.altered = ""
         """What changes answers was set by hand, for the "transaction" or the "session"."""
+        self.connecting = False
+        """It is being set up."""
         self.remade = False
         """Its transaction changed the schema, which others see when it has ended."""
         self.hides = False

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error, connections
 
 from djsmartcache import _core, conf, process
@@ -218,8 +219,9 @@ def _isolated(connection: BaseDatabaseWrapper) -> bool:
         with internal(connection), connection.cursor() as cursor:
             cursor.execute("SHOW default_transaction_isolation")
             state.default_isolated = cursor.fetchone()[0].upper() in _SNAPSHOT_LEVELS
-    except Error:
-        return True  # an aborted transaction answers nothing: asked again in the next one
+    except (Error, SynchronousOnlyOperation):
+        # An aborted transaction answers nothing, a loop's thread may not ask: asked again later.
+        return True
     recount(connection)
     return state.default_isolated
 
