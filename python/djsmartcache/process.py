@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from django.apps import apps
-from django.db import connections, models
+from django.db import close_old_connections, models
 
 from . import _core, conf, serializers
 from .exceptions import SettingError
@@ -27,8 +27,7 @@ WAITERS: Final = 64  # they wait for other processes, which may need as long as 
 
 _lock = threading.Lock()
 _parameters: dict[str, Any] | None = None
-_executor: ThreadPoolExecutor | None = None
-_waiters: ThreadPoolExecutor | None = None
+_pools: dict[str, ThreadPoolExecutor] = {}
 _fork_hooked = False
 
 forks = 0
@@ -134,13 +133,11 @@ def follow_settings(*, setting: str, **_: object) -> None:
 
 def close() -> None:
     """Stop threads and drop connections; the next use starts them again."""
-    global _executor, _waiters
     with _lock:
         _core.close()
-        for threads in (_executor, _waiters):
-            if threads is not None:
-                threads.shutdown(wait=False)
-        _executor = _waiters = None
+        for threads in _pools.values():
+            threads.shutdown(wait=False)
+        _pools.clear()
 
 
 def label_of(cls: type) -> str | None:
@@ -181,10 +178,10 @@ def _hook_forks() -> None:
 
 
 def _after_fork() -> None:
-    global _lock, _executor, _waiters, forks
+    global _lock, _pools, forks
     forks += 1
     _lock = threading.Lock()  # another thread of the parent may have held it
-    _executor = _waiters = None  # their threads are the parent's
+    _pools = {}  # the threads are the parent's
     _core.after_fork()
 
 
@@ -209,8 +206,7 @@ def _run_in(
         finally:
             # What asked a database did so over a connection of this thread, which ends as those of
             # requests do.
-            for connection in connections.all(initialized_only=True):
-                connection.close_if_unusable_or_obsolete()
+            close_old_connections()
 
     return asyncio.get_running_loop().run_in_executor(threads, call)
 
@@ -225,21 +221,20 @@ class _Threads(ThreadPoolExecutor):
 def executor() -> ThreadPoolExecutor:
     """The threads in which calls wait for the store, which answers soon or fails soon: whoever
     waits for anything else waits elsewhere."""
-    global _executor
-    with _lock:
-        if _executor is None:
-            _executor = _Threads(THREADS, thread_name_prefix="smartcache")
-        return _executor
+    return _pool("smartcache", THREADS)
 
 
 def waiters() -> ThreadPoolExecutor:
     """The threads in which calls wait for other processes' computations. Those may wait for ours in
     turn, which need none of these threads to end."""
-    global _waiters
+    return _pool("smartcache-wait", WAITERS)
+
+
+def _pool(name: str, size: int) -> ThreadPoolExecutor:
     with _lock:
-        if _waiters is None:
-            _waiters = _Threads(WAITERS, thread_name_prefix="smartcache-wait")
-        return _waiters
+        if name not in _pools:
+            _pools[name] = _Threads(size, thread_name_prefix=name)
+        return _pools[name]
 
 
 def delete(gone: Sequence[bytes]) -> int:
