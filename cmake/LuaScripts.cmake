@@ -1,9 +1,11 @@
 # Embeds the store's Lua scripts, each with its SHA-1: smartcache_lua_scripts(OUT FOLDER) writes one C++
-# source that defines scripts::kName for each name.lua, and appends it to the list OUT.
+# source that defines scripts::kName for each name.lua, and appends it to the list OUT. A line
+# "--@ name" stands for FOLDER/parts/name.lua.
 
 function(smartcache_lua_scripts out folder)
   file(GLOB files CONFIGURE_DEPENDS ${folder}/*.lua)
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${files})
+  file(GLOB parts CONFIGURE_DEPENDS ${folder}/parts/*.lua)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${files} ${parts})
   set(text "#include \"l2/redis/scripts.h\"\n\nnamespace smartcache::redis::scripts {\n\n")
   foreach(file IN LISTS files)
     get_filename_component(name ${file} NAME_WE)
@@ -17,7 +19,12 @@ function(smartcache_lua_scripts out folder)
       string(APPEND constant ${first}${rest})
     endforeach()
     file(READ ${file} source)
-    file(SHA1 ${file} sha1)
+    foreach(part_file IN LISTS parts)
+      get_filename_component(part ${part_file} NAME_WE)
+      file(READ ${part_file} part_source)
+      string(REPLACE "--@ ${part}\n" "${part_source}" source "${source}")
+    endforeach()
+    string(SHA1 sha1 "${source}")
     string(APPEND text "const Script ${constant} = {R\"lua(${source})lua\",\n    \"${sha1}\"};\n\n")
   endforeach()
   string(APPEND text "}  // namespace smartcache::redis::scripts\n")

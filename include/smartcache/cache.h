@@ -10,7 +10,7 @@
 // - kBypass: compute, and store nothing.
 //
 // Tokens of what a computation depends on are taken with Take BEFORE the data is read; writers call
-// Bump after COMMIT. No user code but `patience` runs inside these calls, and none holds a lock
+// Mark before COMMIT and Bump after it. No user code but `patience` runs inside these calls, and none holds a lock
 // across I/O or while it runs.
 //
 // A leader in this process is waited for until it ends, one in another for a lock timeout after its
@@ -69,6 +69,14 @@ class Flight {
   // Calls `done` once, on the thread that ends the flight, or at once if it has ended. `done` must
   // not block.
   virtual void Subscribe(std::function<void()> done) = 0;
+};
+
+// A writer's marks, renewed as long as it lives. Destroying it leaves them to their lease, as a
+// writer does that dies.
+class Marked {
+ public:
+  virtual ~Marked() = default;
+  [[nodiscard]] virtual Marks marks() const = 0;
 };
 
 enum class AnswerKind : std::uint8_t { kHit, kStale, kStored, kLead, kWait, kBypass };
@@ -156,10 +164,20 @@ class Cache {
   virtual bool Fresh(std::span<const TagToken> tags) = 0;
 
   // --- writes
-  // What the store has registered, after the bump, for each table asked. When the store is down the
-  // bump is queued, nothing is served until it has been replayed, and nullopt is returned.
+  // Says what is about to be committed; to be called before the database is told to. Null: the
+  // store is down.
+  virtual std::unique_ptr<Marked> Mark(std::span<const Tag> tags,
+                                       std::span<const SchemeKnowledge> schemes) = 0;
+  // What the store has registered, after the bump, for each table asked. Takes `marked` back, which
+  // may be null. When the store is down the bump is queued, nothing is served until it has been
+  // replayed, and nullopt is returned.
   virtual std::optional<BumpReply> Bump(std::span<const Tag> tags,
-                                        std::span<const SchemeKnowledge> schemes) = 0;
+                                        std::span<const SchemeKnowledge> schemes,
+                                        std::unique_ptr<Marked> marked) = 0;
+  std::optional<BumpReply> Bump(std::span<const Tag> tags,
+                                std::span<const SchemeKnowledge> schemes) {
+    return Bump(tags, schemes, nullptr);
+  }
   virtual Result<bool> Put(std::string_view key, Computed computed, PutCondition condition) = 0;
   virtual Result<std::size_t> Delete(std::span<const std::string> keys) = 0;
   virtual Result<bool> Touch(std::string_view key, Duration ttl) = 0;

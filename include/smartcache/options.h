@@ -18,6 +18,9 @@ struct Options {
 
   bool use_lock = true;  // one process computes, the others wait
   Duration lock_timeout = std::chrono::seconds(5);
+  // For how long a writer's marks stand that dies between COMMIT and bump: what it changed is stale
+  // for no longer.
+  Duration mark_lease = std::chrono::seconds(10);
   Duration trust_bound = std::chrono::seconds(2);  // B: how long an L1 trusts itself after a fence
   Duration token_ttl = std::chrono::hours(24 * 7);
   // Between attempts to tell a store that is down what was invalidated meanwhile.

@@ -24,6 +24,7 @@ namespace smartcache {
   X(Fill, "fills")                         \
   X(FillRejected, "fills_rejected")        \
   X(FillTooLarge, "fills_too_large")       \
+  X(Mark, "marks")                         \
   X(Bump, "bumps")                         \
   X(BumpQueued, "bumps_queued")            \
   X(Message, "messages")                   \

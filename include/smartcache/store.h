@@ -7,6 +7,8 @@
 //   A token is random, never used twice for a tag, and missing tokens are created anew (Mint).
 //   Bump removes tokens before it returns, and announces them to all listening processes.
 //   Tokens live for `token_ttl` to twice that, counted from the last Mint or Begin that gave them.
+//   No token of a tag outlives the nearest deadline of the tag's marks: not the one that was there
+//   when the tag was marked, which is announced as well, nor one created later (spec/marks.py).
 #pragma once
 
 #include <cstdint>
@@ -75,6 +77,12 @@ struct Schemes {
   std::vector<std::string> columns;
 };
 
+// A writer's marks: what it was about to commit.
+struct Marks {
+  std::uint64_t writer = 0;  // random for each transaction or statement; 0: none
+  std::span<const Tag> tags;
+};
+
 struct BumpReply : Reply {
   std::vector<Schemes> schemes;  // one for each SchemeKnowledge, as they are after the bump
   std::vector<Tag> also_bumped;  // condition_bulk tags of tables whose set is not the one known
@@ -127,9 +135,19 @@ class Store {
   virtual Result<bool> AwaitUnlock(std::string_view key, Duration timeout) = 0;
 
   // --- writes
-  // Drops the tokens, compares the schemes, announces all of it. One round trip per bucket group.
+  // Says, before the database is told to commit, what a writer is about to change, should it die
+  // before it bumps. The marks end with `lease`; marking again renews them. Condition-bulk tags are
+  // marked with their tables, and their tokens end with the lease where the table's set is not the
+  // one known: a scheme registered from now on finds the mark. One round trip per bucket group.
+  virtual Status Mark(std::uint64_t writer, Duration lease, std::span<const Tag> tags,
+                      std::span<const SchemeKnowledge> schemes) = 0;
+  // Drops the tokens, compares the schemes, announces all of it. Takes marks back, of tags that are
+  // bumped and of others, whose tokens then live on. One round trip per bucket group.
   virtual Result<BumpReply> Bump(std::span<const Tag> tags,
-                                 std::span<const SchemeKnowledge> schemes) = 0;
+                                 std::span<const SchemeKnowledge> schemes, const Marks& marks) = 0;
+  Result<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes) {
+    return Bump(tags, schemes, {});
+  }
   // An explicit store by the user: replaces the entry, drops the token of the key's own tag,
   // announces it. The reply's epoch tells the caller whether the one in the envelope is the
   // store's. kTooLarge: not stored, and what was there is dropped.
@@ -140,7 +158,8 @@ class Store {
   virtual Result<std::size_t> Delete(std::span<const std::string> keys) = 0;
   // Sets the remaining time to live; false when there is no such entry.
   virtual Result<bool> Touch(std::string_view key, Duration ttl) = 0;
-  // Drops everything under this prefix (entries, tokens, schemes; locks stay), announces it to all.
+  // Drops everything under this prefix (entries, tokens, schemes; locks and marks stay), announces
+  // it to all.
   virtual Status Clear() = 0;
 
   // --- a lock of the user's own (cache_lock): never mixed with the locks of entries.

@@ -169,6 +169,9 @@ class Lead:
         """
     def abandon(self, *, retry: bool) -> None: ...
 
+class Mark:
+    """A writer's marks. Dropping it leaves them to their lease."""
+
 class Cache:
     def peek(self, key: bytes, identity: int = 0) -> Any:
         """L1 only: a private copy of the value if fresh, else MISS. Never blocks."""
@@ -206,13 +209,22 @@ class Cache:
         ``schemes`` are (table tag, condition-bulk tag, "col_a,col_b") to register first.
         """
     def fresh(self, tags: Sequence[tuple[int, int]]) -> bool: ...
-    def bump(
+    def mark(
         self, tags: Sequence[int], schemes: Sequence[tuple[int, int, int]] = ()
+    ) -> Mark | None:
+        """Say what is about to be committed, before the database is told to: should this process die
+        before it bumps, the tokens of these tags end with a lease of 10 s. None: the store is down.
+        """
+    def bump(
+        self,
+        tags: Sequence[int],
+        schemes: Sequence[tuple[int, int, int]] = (),
+        mark: Mark | None = None,
     ) -> list[tuple[int, list[str]]] | None:
         """Drop tokens everywhere. ``schemes`` are (table tag, condition-bulk tag, known version); a
         table whose version is another one has its condition-bulk tag dropped too. Returns (version,
         column combinations) for each, or None when the store is down: the bump is then queued and
-        nothing served before it is replayed.
+        nothing served before it is replayed. ``mark`` is taken back, and empty afterwards.
         """
     def put(
         self,

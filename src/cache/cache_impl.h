@@ -51,8 +51,11 @@ class CacheImpl final : public Cache,
   void Abandon(Lead lead, bool retry) override;
   bool Fresh(std::span<const TagToken> tags) override;
 
-  std::optional<BumpReply> Bump(std::span<const Tag> tags,
-                                std::span<const SchemeKnowledge> schemes) override;
+  std::unique_ptr<Marked> Mark(std::span<const Tag> tags,
+                               std::span<const SchemeKnowledge> schemes) override;
+  using Cache::Bump;
+  std::optional<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes,
+                                std::unique_ptr<Marked> marked) override;
   Result<bool> Put(std::string_view key, Computed computed, PutCondition condition) override;
   Result<std::size_t> Delete(std::span<const std::string> keys) override;
   Result<bool> Touch(std::string_view key, Duration ttl) override;
@@ -148,6 +151,7 @@ class CacheImpl final : public Cache,
   void End(Lead::State& state, FlightEnd end);
 
   // --- write.cpp
+  class WriterMarks;
   void DropLocally(std::span<const Tag> tags);
   // Sends what is pending, in parts, until one fails or `until` has come. True when nothing is
   // left.

@@ -74,6 +74,9 @@ class HandBackplane final : public Backplane {
     connected_ = false;
     sink_->OnDisconnected();
   }
+  void Beat() {
+    if (connected_) sink_->OnFence(clock_.Now());
+  }
   // Messages get lost and nobody notices, as on a half-open connection.
   void GoDeaf() { connected_ = false; }
 
@@ -223,6 +226,80 @@ TEST_P(CacheTest, BumpDropsEverywhereWhatDependsOnItAndNothingElse) {
   EXPECT_EQ(Call(a, "k7", {row}, "newer"), "new");
   EXPECT_EQ(Call(a, "k8", {other}, "new"), "old");
   EXPECT_EQ(Call(b, "k8", {other}, "new"), "old");
+}
+
+TEST_P(CacheTest, DeadWriterLeavesNothingStaleAfterItsLease) {
+  Process a = Spawn();
+  Process b = Spawn();
+  for (Process* process : {&a, &b}) {
+    Call(*process, "k7", {row}, "old");
+    Call(*process, "k8", {other}, "old");
+  }
+  ASSERT_NE(b.cache->Mark(std::array{row}, {}), nullptr);  // and is never heard of again
+  for (Process* process : {&a, &b}) EXPECT_EQ(Call(*process, "k7", {row}, "new"), "old");
+  clock.Advance(a.cache->options().mark_lease);
+  for (Process* process : {&a, &b}) {
+    // Trusted again, as by a heartbeat: only what was marked is over.
+    if (process->backplane != nullptr) process->backplane->Beat();
+    EXPECT_EQ(Call(*process, "k7", {row}, "new"), "new");
+    EXPECT_EQ(Call(*process, "k8", {other}, "new"), "old");
+  }
+}
+
+TEST_P(CacheTest, WhatIsComputedWhileAWriterCommitsEndsWithItsLease) {
+  Process a = Spawn();
+  Process b = Spawn();
+  ASSERT_NE(b.cache->Mark(std::array{row}, {}), nullptr);
+  Call(a, "k", {row}, "old");
+  EXPECT_EQ(Call(b, "k", {row}, "new"), "old");
+  clock.Advance(a.cache->options().mark_lease);
+  for (Process* process : {&a, &b}) {
+    if (process->backplane != nullptr) process->backplane->Beat();
+    EXPECT_EQ(Call(*process, "k", {row}, "new"), "new");
+  }
+}
+
+TEST_P(CacheTest, WriterThatBumpsTakesItsMarksBack) {
+  Process a = Spawn();
+  Process b = Spawn();
+  Call(a, "k7", {row}, "old");
+  Call(a, "k8", {other}, "old");
+  auto marked = b.cache->Mark(std::array{row, other}, {});
+  ASSERT_NE(marked, nullptr);
+  ASSERT_TRUE(b.cache->Bump(std::array{row}, {}, std::move(marked)));
+  EXPECT_EQ(Call(a, "k7", {row}, "new"), "new");
+  clock.Advance(a.cache->options().mark_lease);
+  for (Process* process : {&a, &b}) {
+    if (process->backplane != nullptr) process->backplane->Beat();
+    EXPECT_EQ(Call(*process, "k7", {row}, "newer"), "new");
+    EXPECT_EQ(Call(*process, "k8", {other}, "new"), "old");
+  }
+}
+
+TEST_P(CacheTest, SlowWritersMarksAreRenewed) {
+  Options options;
+  options.mark_lease = milliseconds(60);
+  Process a = Spawn(options);
+  auto marked = a.cache->Mark(std::array{row}, {});
+  ASSERT_NE(marked, nullptr);
+  const auto calls = a.store->calls();
+  const Instant end = After(Clock::System().Now(), seconds(10));
+  while (a.store->calls() < calls + 2 && Clock::System().Now() < end) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_GE(a.store->calls(), calls + 2);
+  marked.reset();
+  clock.Advance(seconds(1));
+  Call(a, "k", {row}, "old");
+  EXPECT_EQ(Call(a, "k", {row}, "new"), "old") << "a mark is left that nobody renews";
+}
+
+TEST_P(CacheTest, NothingIsMarkedWhileTheStoreIsDown) {
+  Process a = Spawn();
+  for (const auto fault : {MemoryStore::Fault::kDown, MemoryStore::Fault::kAnswerLost}) {
+    a.store->SetFault(fault);
+    EXPECT_EQ(a.cache->Mark(std::array{row}, {}), nullptr);
+  }
 }
 
 TEST_P(CacheTest, TrustedHitAsksNobody) {

@@ -28,21 +28,30 @@ struct Keeper::State : StoppableThread {
     thread = StartThread("smartcache-lock", [this, &keeper] { keeper.Run(*this); });
   }
 
-  std::list<Held> held GUARDED_BY(mutex);
+  std::list<Renew> held GUARDED_BY(mutex);
   std::vector<Left> left GUARDED_BY(mutex);
 };
 
-Keeper::Keeper(Store& store, Duration lease)
-    : store_(store), lease_(lease), state_(std::make_unique<State>()) {}
+Keeper::Keeper(Store& store, Duration lease, Duration shortest)
+    : store_(store),
+      lease_(lease),
+      pause_(shortest / kRenewalsPerLease),
+      state_(std::make_unique<State>()) {}
 
 Keeper::~Keeper() { Stop(); }
 
-Keeper::Handle Keeper::Add(std::string_view key, std::uint64_t owner) {
+Keeper::Handle Keeper::Add(Renew renew) {
   State& state = *state_;
   const MutexLock lock(state.mutex);
-  state.held.push_front({std::string(key), owner});
+  state.held.push_front(std::move(renew));
   state.Start(*this);
   return {&state, state.held.begin()};
+}
+
+Keeper::Handle Keeper::Add(std::string_view key, std::uint64_t owner) {
+  // A lock that cannot be renewed is lost, which costs a second computation and no correctness:
+  // tokens decide what may be stored.
+  return Add([this, key = std::string(key), owner] { (void)store_.RenewLock(key, owner, lease_); });
 }
 
 void Keeper::Release(std::string_view key, std::uint64_t owner) {
@@ -55,36 +64,34 @@ void Keeper::Release(std::string_view key, std::uint64_t owner) {
 
 void Keeper::Remove(Handle& handle) {
   if (std::exchange(handle.state, nullptr) != state_.get()) return;
+  std::list<Renew> removed;  // destroyed without the mutex
   const MutexLock lock(state_->mutex);
-  state_->held.erase(handle.held);
+  removed.splice(removed.begin(), state_->held, handle.held);
 }
 
 void Keeper::Run(State& state) {
-  const auto pause = lease_ / kRenewalsPerLease;
   Instant renewed = Now();
   while (true) {
     {
       const MutexLock lock(state.mutex);
       if (state.stopping) return;
-      state.changed.wait_for(state.mutex, state.left.empty() ? pause : kReleasePause);
+      state.changed.wait_for(state.mutex, state.left.empty() ? pause_ : kReleasePause);
       if (state.stopping) return;
     }
     ReleaseLeft(state);
-    if (Now() - renewed < pause) continue;
+    if (Now() - renewed < pause_) continue;
     renewed = Now();
     RenewHeld(state);
   }
 }
 
 void Keeper::RenewHeld(State& state) {
-  std::vector<Held> due;
+  std::vector<Renew> due;
   {
     const MutexLock lock(state.mutex);
     due.assign(state.held.begin(), state.held.end());
   }
-  // A lock that cannot be renewed is lost, which costs a second computation and no correctness:
-  // tokens decide what may be stored.
-  for (const auto& held : due) (void)store_.RenewLock(held.key, held.owner, lease_);
+  for (const Renew& renew : due) renew();
 }
 
 void Keeper::ReleaseLeft(State& state) {

@@ -1,9 +1,10 @@
-// Renews the locks of computations under way, so that a lock's lease can be short (a dead owner
-// costs the waiters one lease) and a computation long; and releases those that could not be
-// released when their computation ended. One thread, started with the first lock it is given.
+// Renews locks of computations and marks of writers under way, so that a lease can be short (a dead
+// owner costs the others one lease) and what it is held for long; and releases locks that could not
+// be released when their computation ended. One thread, started with the first thing it is given.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <string>
@@ -16,21 +17,22 @@ namespace smartcache {
 
 class Keeper {
  public:
-  struct Held {
-    std::string key;
-    std::uint64_t owner;
-  };
+  using Renew = std::function<void()>;
   struct State;
   struct Handle {
     State* state = nullptr;
-    std::list<Held>::iterator held;
+    std::list<Renew>::iterator held;
   };
 
-  Keeper(Store& store, Duration lease);
+  // `lease`: of the locks; `shortest`: of all that it renews.
+  Keeper(Store& store, Duration lease, Duration shortest);
   ~Keeper();
   Keeper(const Keeper&) = delete;
   Keeper& operator=(const Keeper&) = delete;
 
+  // Has `renew` called now and then; once more perhaps while its handle is being removed.
+  [[nodiscard]] Handle Add(Renew renew);
+  // The lock of `key`.
   [[nodiscard]] Handle Add(std::string_view key, std::uint64_t owner);
   // Releases it as soon as the store can be asked, unless its lease ends before.
   void Release(std::string_view key, std::uint64_t owner);
@@ -51,6 +53,7 @@ class Keeper {
 
   Store& store_;
   const Duration lease_;
+  const Duration pause_;
   // Left behind in a forked child, where another thread of the parent may have held its mutex.
   std::unique_ptr<State> state_;
 };

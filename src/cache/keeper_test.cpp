@@ -33,7 +33,7 @@ class KeeperTest : public testing::Test {
 
 TEST_F(KeeperTest, RenewsUntilRemoved) {
   ASSERT_TRUE(store.Begin("k", 1, std::chrono::seconds(5)).ok());
-  Keeper keeper(store, kShort);
+  Keeper keeper(store, kShort, kShort);
   Keeper::Handle handle = keeper.Add("k", 1);
   AwaitRenewals(2);
   keeper.Remove(handle);
@@ -45,7 +45,7 @@ TEST_F(KeeperTest, LockLeftWhileTheStoreWasDownIsReleasedAfterwards) {
   constexpr Duration kLease = std::chrono::seconds(5);
   ASSERT_TRUE(store.Begin("k", 1, kLease).ok());
   store.SetAvailable(false);
-  Keeper keeper(store, kLease);
+  Keeper keeper(store, kLease, kLease);
   keeper.Release("k", 1);
   std::this_thread::sleep_for(std::chrono::milliseconds(120));  // of attempts in vain
   store.SetAvailable(true);
@@ -55,7 +55,7 @@ TEST_F(KeeperTest, LockLeftWhileTheStoreWasDownIsReleasedAfterwards) {
 }
 
 TEST_F(KeeperTest, LockAddedWhereThereWasNoThreadIsRenewedByALaterOne) {
-  Keeper keeper(store, kShort);
+  Keeper keeper(store, kShort, kShort);
   std::optional<NoThreads> none(std::in_place);
   Keeper::Handle first = keeper.Add("first", 1);
   none.reset();

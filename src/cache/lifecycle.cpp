@@ -1,4 +1,5 @@
 // Beginning and end of a cache, forks, and what the listener thread tells it.
+#include <algorithm>
 #include <utility>
 
 #include "cache/cache_impl.h"
@@ -21,7 +22,8 @@ CacheImpl::CacheImpl(Options options, std::unique_ptr<Store> store,
       embedded_(store_->ChangeCounter().has_value()),
       table_(options_.local_max_bytes, stats_),
       trust_(options_.trust_bound),
-      keeper_(*store_, options_.lock_timeout),
+      keeper_(*store_, options_.lock_timeout,
+              std::min(options_.lock_timeout, options_.mark_lease)),
       replayer_([this] { return Replay(); }, options_.replay_pause) {}
 
 CacheImpl::~CacheImpl() { Close(); }

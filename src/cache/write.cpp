@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/random.h"
 #include "cache/cache_impl.h"
 
 namespace smartcache {
@@ -54,11 +55,52 @@ bool CacheImpl::ReplaySome() {
   return true;
 }
 
+class CacheImpl::WriterMarks final : public Marked {
+ public:
+  WriterMarks(std::shared_ptr<CacheImpl> cache, std::uint64_t writer, std::vector<Tag> tags)
+      : cache_(std::move(cache)), writer_(writer), tags_(std::move(tags)) {
+    renewal_ = cache_->keeper_.Add([&cache = *cache_, writer, tags = tags_] {
+      // One that cannot be renewed ends, and with it what is read of its tags meanwhile.
+      (void)cache.store_->Mark(writer, cache.options_.mark_lease, tags, {});
+    });
+  }
+  ~WriterMarks() override { cache_->keeper_.Remove(renewal_); }
+  WriterMarks(const WriterMarks&) = delete;
+  WriterMarks& operator=(const WriterMarks&) = delete;
+  [[nodiscard]] Marks marks() const override { return {writer_, tags_}; }
+
+ private:
+  const std::shared_ptr<CacheImpl> cache_;
+  const std::uint64_t writer_;
+  const std::vector<Tag> tags_;
+  Keeper::Handle renewal_;
+};
+
+std::unique_ptr<Marked> CacheImpl::Mark(std::span<const Tag> tags,
+                                        std::span<const SchemeKnowledge> schemes) {
+  if (closed_.load(std::memory_order_acquire)) return nullptr;
+  EnsureStarted();
+  if (!store_->Available()) return nullptr;
+  const std::uint64_t writer = RandomU64();
+  const Status status = store_->Mark(writer, options_.mark_lease, tags, schemes);
+  std::vector<Tag> marked(tags.begin(), tags.end());
+  for (const SchemeKnowledge& known : schemes) marked.push_back(known.condition_bulk);
+  // Its slots hold the times that tokens had, and may have even if the answer was lost.
+  for (const Tag tag : marked) slots_.Drop(tag);
+  if (!status.ok()) {
+    Failed(status);
+    return nullptr;
+  }
+  stats_.Add(Counter::kMark, tags.size());
+  return std::make_unique<WriterMarks>(shared_from_this(), writer, std::move(marked));
+}
+
 std::optional<BumpReply> CacheImpl::Bump(std::span<const Tag> tags,
-                                         std::span<const SchemeKnowledge> schemes) {
+                                         std::span<const SchemeKnowledge> schemes,
+                                         std::unique_ptr<Marked> marked) {
   EnsureStarted();
   stats_.Add(Counter::kBump, tags.size());
-  auto reply = store_->Bump(tags, schemes);
+  auto reply = store_->Bump(tags, schemes, marked ? marked->marks() : Marks{});
   if (!reply.ok()) {
     Failed(reply.status());
     stats_.Add(Counter::kBumpQueued, tags.size());

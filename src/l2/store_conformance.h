@@ -424,6 +424,112 @@ TYPED_TEST_P(StoreConformance, BumpWithStaleSchemesDropsTheConditionBulk) {
   EXPECT_EQ(this->TokenOf(*this->store_, 78), kNoToken);
 }
 
+TYPED_TEST_P(StoreConformance, TokensOfADeadWritersTagsEndWithItsLease) {
+  const auto other = this->Open();
+  const Token before = this->MintOne(*this->store_, 7);
+  const Token spared = this->MintOne(*this->store_, 9);
+  ASSERT_TRUE(other->Mark(11, this->kShort, std::vector<Tag>{7, 8}, {}).ok());
+  // Marked is not bumped; and nobody prolongs what is there, or creates what outlives the lease.
+  EXPECT_EQ(this->MintOne(*this->store_, 7), before);
+  const auto minted = this->store_->Mint(std::vector<Tag>{7, 8}, {});
+  ASSERT_TRUE(minted.ok());
+  for (const TokenReply& reply : minted->tokens) EXPECT_LE(reply.ttl, this->kShort);
+  EXPECT_TRUE(this->harness_.Eventually(this->kShort, [&] {
+    return this->TokenOf(*this->store_, 7) == kNoToken &&
+           this->TokenOf(*this->store_, 8) == kNoToken;
+  }));
+  EXPECT_EQ(this->TokenOf(*this->store_, 9), spared);
+  // The lease is over: tokens live as long as ever.
+  EXPECT_NE(this->MintOne(*this->store_, 7), before);
+  EXPECT_GT(this->store_->Mint(std::vector<Tag>{7}, {})->tokens.at(0).ttl, this->kLong);
+}
+
+TYPED_TEST_P(StoreConformance, BumpTakesTheMarksBack) {
+  const std::vector<Tag> tags = {7, 8, 9};
+  const auto minted = this->store_->Mint(tags, {});
+  ASSERT_TRUE(minted.ok());
+  ASSERT_TRUE(this->store_->Mark(11, this->kLease, tags, {}).ok());
+  const auto marked = this->store_->Mint(tags, {});
+  ASSERT_TRUE(marked.ok());
+  for (const TokenReply& reply : marked->tokens) EXPECT_LE(reply.ttl, this->kLease);
+  // What was marked and has not changed lives on.
+  ASSERT_TRUE(this->store_->Bump(std::vector<Tag>{7}, {}, {11, std::vector<Tag>{7, 8}}).ok());
+  const auto left = this->store_->Mint(tags, {});
+  ASSERT_TRUE(left.ok());
+  EXPECT_NE(left->tokens[0].token, minted->tokens[0].token);
+  EXPECT_EQ(left->tokens[1].token, minted->tokens[1].token);
+  EXPECT_GT(left->tokens[0].ttl, this->kLong);
+  EXPECT_GT(left->tokens[1].ttl, this->kLong);
+  EXPECT_LE(left->tokens[2].ttl, this->kLease) << "is marked still";
+}
+
+TYPED_TEST_P(StoreConformance, OneWriterDoesNotTakeBackAnothersMarks) {
+  const auto other = this->Open();
+  this->MintOne(*this->store_, 7);
+  ASSERT_TRUE(this->store_->Mark(11, this->kLong, std::vector<Tag>{7}, {}).ok());
+  ASSERT_TRUE(other->Mark(12, this->kLease, std::vector<Tag>{7}, {}).ok());
+  ASSERT_TRUE(this->store_->Bump(std::vector<Tag>{7}, {}, {11, std::vector<Tag>{7}}).ok());
+  const auto between = this->store_->Mint(std::vector<Tag>{7}, {});
+  ASSERT_TRUE(between.ok());
+  EXPECT_LE(between->tokens[0].ttl, this->kLease);
+  // The first one's deadline was the later one: what is left of it does not count any more.
+  ASSERT_TRUE(this->store_->Mark(13, this->kShort, std::vector<Tag>{7}, {}).ok());
+  ASSERT_TRUE(this->store_->Bump({}, {}, {13, std::vector<Tag>{7}}).ok());
+  const auto restored = this->store_->Mint(std::vector<Tag>{7}, {});
+  ASSERT_TRUE(restored.ok());
+  EXPECT_EQ(restored->tokens[0].token, between->tokens[0].token);
+  EXPECT_GT(restored->tokens[0].ttl, this->kShort);
+  EXPECT_LE(restored->tokens[0].ttl, this->kLease);
+}
+
+TYPED_TEST_P(StoreConformance, RenewedMarkLastsLonger) {
+  ASSERT_TRUE(this->store_->Mark(11, this->kShort, std::vector<Tag>{7}, {}).ok());
+  ASSERT_TRUE(this->store_->Mark(11, this->kLease, std::vector<Tag>{7}, {}).ok());
+  const auto minted = this->store_->Mint(std::vector<Tag>{7}, {});
+  ASSERT_TRUE(minted.ok());
+  EXPECT_GT(minted->tokens[0].ttl, this->kShort);
+  EXPECT_LE(minted->tokens[0].ttl, this->kLease);
+  ASSERT_TRUE(this->store_->Bump({}, {}, {11, std::vector<Tag>{7}}).ok());
+  EXPECT_GT(this->store_->Mint(std::vector<Tag>{7}, {})->tokens.at(0).ttl, this->kLong);
+}
+
+TYPED_TEST_P(StoreConformance, MarksOutliveAClear) {
+  const auto other = this->Open();
+  ASSERT_TRUE(this->store_->Mark(11, this->kLease, std::vector<Tag>{7}, {}).ok());
+  ASSERT_TRUE(other->Clear().ok());
+  EXPECT_LE(other->Mint(std::vector<Tag>{7}, {})->tokens.at(0).ttl, this->kLease);
+}
+
+TYPED_TEST_P(StoreConformance, SchemeThatAMarkingWriterDidNotKnowEndsWithItsLease) {
+  const Tag table = 7, bulk = 8;
+  const SchemeRequest kind{table, bulk, "kind"}, country{table, bulk, "country_id"};
+  ASSERT_TRUE(this->store_->Mint(std::vector<Tag>{bulk}, std::span(&kind, 1)).ok());
+  SchemeKnowledge known{table, bulk, 0};
+  known.version = this->store_->Bump({}, std::span(&known, 1))->schemes.at(0).version;
+  const Token token = this->MintOne(*this->store_, bulk);
+  // One who knows them all leaves the condition-bulk tag alone, until somebody registers more.
+  ASSERT_TRUE(this->store_->Mark(11, this->kLease, std::vector<Tag>{table}, std::span(&known, 1)).ok());
+  EXPECT_EQ(this->TokenOf(*this->store_, bulk), token);
+  EXPECT_GT(this->store_->Mint(std::vector<Tag>{bulk}, {})->tokens.at(0).ttl, this->kLong);
+  const auto late = this->store_->Mint(std::vector<Tag>{bulk}, std::span(&country, 1));
+  ASSERT_TRUE(late.ok());
+  EXPECT_LE(late->tokens.at(0).ttl, this->kLease);
+  ASSERT_TRUE(this->store_->Bump(std::vector<Tag>{table}, std::span(&known, 1), {11, std::vector<Tag>{table, bulk}}).ok());
+  EXPECT_GT(this->store_->Mint(std::vector<Tag>{bulk}, {})->tokens.at(0).ttl, this->kLong);
+  // And one who knows nothing marks it at once.
+  const SchemeKnowledge nothing{table, bulk, 0};
+  ASSERT_TRUE(this->store_->Mark(12, this->kLease, std::vector<Tag>{table}, std::span(&nothing, 1)).ok());
+  EXPECT_LE(this->store_->Mint(std::vector<Tag>{bulk}, {})->tokens.at(0).ttl, this->kLease);
+}
+
+TYPED_TEST_P(StoreConformance, KeyTokensAreMarkedToo) {
+  const Tag tag = KeyTag("k");
+  ASSERT_TRUE(this->store_->Mark(11, this->kLease, std::vector<Tag>{tag}, {}).ok());
+  const auto begun = this->store_->Begin("k", 0, this->kLease);
+  ASSERT_TRUE(begun.ok());
+  EXPECT_LE(begun->key_token.ttl, this->kLease);
+}
+
 TYPED_TEST_P(StoreConformance, CountsEveryChangeOthersMustNotice) {
   const auto other = this->Open();
   Store& store = *this->store_;
@@ -452,6 +558,8 @@ TYPED_TEST_P(StoreConformance, CountsEveryChangeOthersMustNotice) {
   changed("touch");
   ASSERT_TRUE(store.Delete(std::vector<std::string>{"k"}).ok());
   changed("delete");
+  ASSERT_TRUE(store.Mark(11, this->kLease, std::vector<Tag>{7}, {}).ok());
+  changed("mark");
   const SchemeRequest scheme{7, 8, "kind"};
   ASSERT_TRUE(store.Mint({}, std::span(&scheme, 1)).ok());
   changed("a table's first scheme");
@@ -528,7 +636,10 @@ REGISTER_TYPED_TEST_SUITE_P(
     ClearsAllButLocks, OneOwnerHoldsTheLock, RejectedFillReleasesTheLockToo,
     LockOfADeadHolderEndsWithItsLease, WaitersAreWokenByTheFill, WaitingEndsWithItsTimeout,
     UserLocksAreApartFromEntryLocks, RegisteringASchemeDropsTheConditionBulk,
-    BumpWithStaleSchemesDropsTheConditionBulk, CountsEveryChangeOthersMustNotice,
+    BumpWithStaleSchemesDropsTheConditionBulk, TokensOfADeadWritersTagsEndWithItsLease,
+    BumpTakesTheMarksBack, OneWriterDoesNotTakeBackAnothersMarks, RenewedMarkLastsLonger,
+    MarksOutliveAClear, SchemeThatAMarkingWriterDidNotKnowEndsWithItsLease, KeyTokensAreMarkedToo,
+    CountsEveryChangeOthersMustNotice,
     NoReaderKeepsATokenPastAnAcknowledgedBump, OneOfManyFillsPerLock);
 
 }  // namespace smartcache

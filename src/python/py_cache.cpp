@@ -46,6 +46,34 @@ PutCondition ConditionOf(std::string_view name) {
   throw nb::value_error("condition is one of 'always', 'if_absent', 'if_present'");
 }
 
+std::vector<SchemeKnowledge> KnowledgeOf(nb::handle schemes) {
+  std::vector<SchemeKnowledge> known;
+  for (const nb::handle scheme : schemes) {
+    known.push_back(
+        {nb::cast<Tag>(scheme[0]), nb::cast<Tag>(scheme[1]), nb::cast<std::uint64_t>(scheme[2])});
+  }
+  return known;
+}
+
+// What Python holds of a writer's marks.
+class PyMark {
+ public:
+  explicit PyMark(std::unique_ptr<Marked> marked) : marked_(std::move(marked)) {}
+  ~PyMark() {
+    if (InterpreterGone()) {
+      LeaveBehind(std::move(marked_));
+    } else {
+      WithoutGil([this] { marked_.reset(); });
+    }
+  }
+  PyMark(const PyMark&) = delete;
+  PyMark& operator=(const PyMark&) = delete;
+  [[nodiscard]] std::unique_ptr<Marked> Take() { return std::move(marked_); }
+
+ private:
+  std::unique_ptr<Marked> marked_;
+};
+
 class PyCache {
  public:
   explicit PyCache(std::shared_ptr<Cache> cache) : cache_(std::move(cache)) {}
@@ -137,15 +165,19 @@ class PyCache {
     return WithoutGil([&] { return cache_->Fresh(known); });
   }
 
-  nb::object Bump(nb::handle tags, nb::handle schemes) const {
+  std::unique_ptr<PyMark> Mark(nb::handle tags, nb::handle schemes) const {
+    const auto wanted = nb::cast<std::vector<Tag>>(tags);
+    const std::vector<SchemeKnowledge> known = KnowledgeOf(schemes);
+    auto marked = WithoutGil([&] { return cache_->Mark(wanted, known); });
+    return marked ? std::make_unique<PyMark>(std::move(marked)) : nullptr;
+  }
+
+  nb::object Bump(nb::handle tags, nb::handle schemes, PyMark* mark) const {
     DrainDropped();
     const auto bumped = nb::cast<std::vector<Tag>>(tags);
-    std::vector<SchemeKnowledge> known;
-    for (const nb::handle scheme : schemes) {
-      known.push_back(
-          {nb::cast<Tag>(scheme[0]), nb::cast<Tag>(scheme[1]), nb::cast<std::uint64_t>(scheme[2])});
-    }
-    const auto reply = WithoutGil([&] { return cache_->Bump(bumped, known); });
+    const std::vector<SchemeKnowledge> known = KnowledgeOf(schemes);
+    std::unique_ptr<Marked> marked = mark == nullptr ? nullptr : mark->Take();
+    const auto reply = WithoutGil([&] { return cache_->Bump(bumped, known, std::move(marked)); });
     if (!reply) return nb::none();
     nb::list list;
     for (const Schemes& present : reply->schemes) {
@@ -286,6 +318,7 @@ void CloseCache() {
 
 void AddCache(nb::module_& module) {
   const nb::tuple none = nb::make_tuple();
+  nb::class_<PyMark>(module, "Mark");
   nb::class_<PyCache>(module, "Cache")
       .def("peek", &PyCache::Peek, nb::arg("key"), nb::arg("identity") = 0)
       .def("find", &PyCache::Find, nb::arg("key"), nb::kw_only(), nb::arg("identity") = 0,
@@ -298,7 +331,9 @@ void AddCache(nb::module_& module) {
       .def("ttl", &PyCache::Ttl, nb::arg("key"))
       .def("take", &PyCache::Take, nb::arg("tags"), nb::arg("schemes") = none)
       .def("fresh", &PyCache::Fresh, nb::arg("tags"))
-      .def("bump", &PyCache::Bump, nb::arg("tags"), nb::arg("schemes") = none)
+      .def("mark", &PyCache::Mark, nb::arg("tags"), nb::arg("schemes") = none)
+      .def("bump", &PyCache::Bump, nb::arg("tags"), nb::arg("schemes") = none,
+           nb::arg("mark") = nb::none())
       .def("put", &PyCache::Put, nb::arg("key"), nb::arg("value").none(), nb::kw_only(),
            nb::arg("ttl").none(), nb::arg("tags") = none, nb::arg("condition") = "always",
            nb::arg("identity") = 0)

@@ -149,6 +149,11 @@ int LmdbStore::WriteMint(MDB_txn* txn, std::span<const Tag> tags,
     if (code == 0 && present.version == 0) code = TokenTable::Drop(txn, request.condition_bulk);
     if (code != 0) return code;
     if (std::ranges::count(present.columns, request.columns) > 0) continue;
+    // Writers that have marked did not know of this combination.
+    Instant marked = kNever;
+    code = TokenTable::NearestMark(txn, request.condition_bulk, now, marked);
+    if (code == 0) code = TokenTable::Shorten(txn, request.condition_bulk, marked);
+    if (code != 0) return code;
     present.version = RandomU64();
     present.columns.push_back(request.columns);
     code = TokenTable::StoreSchemes(txn, request.table, present);
@@ -358,8 +363,36 @@ int LmdbStore::DropKeyTokens(Generation& generation, Instant now, const Keys& ke
   });
 }
 
+Status LmdbStore::Mark(std::uint64_t writer, Duration lease, std::span<const Tag> tags,
+                       std::span<const SchemeKnowledge> schemes) {
+  const Instant now = clock_.Now();
+  const Instant deadline = After(now, lease);
+  const auto mark = [&](MDB_txn* txn) {
+    for (const Tag tag : tags) {
+      int code = TokenTable::Mark(txn, tag, writer, now, deadline);
+      if (code == 0) code = TokenTable::Shorten(txn, tag, deadline);
+      if (code != 0) return code;
+    }
+    for (const SchemeKnowledge& known : schemes) {
+      Schemes present;
+      int code = TokenTable::Mark(txn, known.condition_bulk, writer, now, deadline);
+      if (code == 0) code = TokenTable::FindSchemes(txn, known.table, present);
+      if (code == 0 && (present.version == 0 || present.version != known.version)) {
+        code = TokenTable::Shorten(txn, known.condition_bulk, deadline);
+      }
+      if (code != 0) return code;
+    }
+    return 0;
+  };
+  return access_.Write(Gates::kTokens, [&](Generation& generation) {
+    // Slots hold the times that tokens had.
+    const Change change(*generation.control());
+    return Access::Transact(generation.tokens(), now, mark);
+  });
+}
+
 Result<BumpReply> LmdbStore::Bump(std::span<const Tag> tags,
-                                  std::span<const SchemeKnowledge> schemes) {
+                                  std::span<const SchemeKnowledge> schemes, const Marks& marks) {
   const Instant now = clock_.Now();
   BumpReply reply;
   const auto bump = [&](MDB_txn* txn) {
@@ -376,6 +409,10 @@ Result<BumpReply> LmdbStore::Bump(std::span<const Tag> tags,
       if (present.version != 0 && present.version == known.version) continue;
       reply.also_bumped.push_back(known.condition_bulk);
       if (const int code = TokenTable::Drop(txn, known.condition_bulk); code != 0) return code;
+    }
+    for (const Tag tag : marks.tags) {
+      const int code = TokenTable::Unmark(txn, tag, marks.writer, now, options_.token_ttl);
+      if (code != 0) return code;
     }
     return 0;
   };

@@ -46,6 +46,16 @@ void MemoryData::Forget() {
   ++changes_;
 }
 
+Instant MemoryData::NearestMark(Tag tag, Instant now) const {
+  Instant nearest = kNever;
+  const auto found = marks_.find(tag);
+  if (found == marks_.end()) return nearest;
+  for (const auto& [writer, deadline] : found->second) {
+    if (deadline > now) nearest = std::min(nearest, deadline);
+  }
+  return nearest;
+}
+
 void MemoryData::Wipe() {
   MutexLock lock(mutex_);
   Forget();
@@ -116,9 +126,15 @@ TokenReply MemoryStore::Present(Tag tag, Instant now) const {
 
 TokenReply MemoryStore::MintOne(Tag tag, Instant now) {
   TokenReply present = Present(tag, now);
-  if (present.token == kNoToken) present.token = RandomU64();
-  present.ttl = options_.token_ttl;
-  data_->tokens_[tag] = {present.token, After(now, present.ttl)};
+  const Instant marked = data_->NearestMark(tag, now);
+  if (present.token == kNoToken) {
+    present.token = RandomU64();
+  } else if (marked != kNever) {
+    return present;
+  }
+  const Instant deadline = std::min(After(now, options_.token_ttl), marked);
+  present.ttl = deadline - now;
+  data_->tokens_[tag] = {present.token, deadline};
   return present;
 }
 
@@ -131,6 +147,27 @@ std::optional<StoredEntry> MemoryStore::Read(std::string_view key, Instant now) 
 
 void MemoryStore::Drop(Tag tag, Announcement& announcement) {
   data_->tokens_.erase(tag);
+  Change(tag, announcement);
+}
+
+void MemoryStore::Shorten(Tag tag, Instant deadline, Announcement& announcement) {
+  const auto found = data_->tokens_.find(tag);
+  if (found != data_->tokens_.end()) {
+    found->second.deadline = std::min(found->second.deadline, deadline);
+  }
+  Change(tag, announcement);
+}
+
+void MemoryStore::Unmark(Tag tag, std::uint64_t writer) {
+  const Instant now = clock_.Now();
+  data_->marks_[tag].erase(writer);
+  const auto token = data_->tokens_.find(tag);
+  if (token == data_->tokens_.end() || token->second.deadline <= now) return;
+  token->second.deadline =
+      std::min(After(now, options_.token_ttl), data_->NearestMark(tag, now));
+}
+
+void MemoryStore::Change(Tag tag, Announcement& announcement) {
   announcement.tags.push_back(tag);
   ++data_->changes_;
 }
@@ -177,7 +214,12 @@ Result<TokensReply> MemoryStore::Mint(std::span<const Tag> tags,
     for (const SchemeRequest& request : schemes) {
       auto& set = data_->schemes_[request.table];
       if (set.version == 0) Drop(request.condition_bulk, announcement);
-      if (set.columns.insert(request.columns).second) set.version = RandomU64();
+      if (!set.columns.insert(request.columns).second) continue;
+      set.version = RandomU64();
+      if (const Instant marked = data_->NearestMark(request.condition_bulk, now);
+          marked != kNever) {
+        Shorten(request.condition_bulk, marked, announcement);
+      }
     }
     reply = NewReply<TokensReply>(now);
     for (const Tag tag : tags) reply.tokens.push_back(MintOne(tag, now));
@@ -241,8 +283,32 @@ Result<bool> MemoryStore::AwaitUnlock(std::string_view key, Duration timeout) {
   return Down();
 }
 
+Status MemoryStore::Mark(std::uint64_t writer, Duration lease, std::span<const Tag> tags,
+                         std::span<const SchemeKnowledge> schemes) {
+  if (!Arrive("Mark")) return Down();
+  Announcement announcement{this, {}, false};
+  {
+    MutexLock lock(data_->mutex_);
+    const Instant deadline = After(clock_.Now(), lease);
+    for (const Tag tag : tags) {
+      data_->marks_[tag][writer] = deadline;
+      Shorten(tag, deadline, announcement);
+    }
+    for (const SchemeKnowledge& known : schemes) {
+      data_->marks_[known.condition_bulk][writer] = deadline;
+      const auto found = data_->schemes_.find(known.table);
+      const std::uint64_t present = found == data_->schemes_.end() ? 0 : found->second.version;
+      if (present == 0 || present != known.version) {
+        Shorten(known.condition_bulk, deadline, announcement);
+      }
+    }
+  }
+  data_->Announce(announcement);
+  return Answer(true).status();
+}
+
 Result<BumpReply> MemoryStore::Bump(std::span<const Tag> tags,
-                                    std::span<const SchemeKnowledge> schemes) {
+                                    std::span<const SchemeKnowledge> schemes, const Marks& marks) {
   if (!Arrive("Bump")) return Down();
   Announcement announcement{this, {}, false};
   BumpReply reply;
@@ -262,6 +328,7 @@ Result<BumpReply> MemoryStore::Bump(std::span<const Tag> tags,
         reply.also_bumped.push_back(known.condition_bulk);
       }
     }
+    for (const Tag tag : marks.tags) Unmark(tag, marks.writer);
     reply.stamp = Stamp();  // a reply to a change tells the counter as the change left it
   }
   data_->Announce(announcement);

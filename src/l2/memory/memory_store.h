@@ -31,7 +31,7 @@ struct Announcement {
 class MemoryData {
  public:
   MemoryData();
-  // As if the server had been restarted empty: a new epoch, everything gone but the locks.
+  // As if the server had been restarted empty: a new epoch, everything gone but locks and marks.
   void Wipe() EXCLUDES(mutex_);
   // As if an older replica had been promoted: a new epoch over the content as it is.
   void FailOver() EXCLUDES(mutex_);
@@ -55,6 +55,8 @@ class MemoryData {
   };
 
   void Forget() REQUIRES(mutex_);
+  // Of the marks of `tag` that live at `now`; kNever: there are none.
+  [[nodiscard]] Instant NearestMark(Tag tag, Instant now) const REQUIRES(mutex_);
   void Announce(const Announcement& announcement) EXCLUDES(mutex_);
 
   mutable Mutex mutex_;
@@ -62,6 +64,8 @@ class MemoryData {
   std::uint64_t epoch_ GUARDED_BY(mutex_) = 0;
   std::atomic<std::uint64_t> changes_;
   std::unordered_map<Tag, Cell> tokens_ GUARDED_BY(mutex_);
+  // Writers and the deadlines of their marks.
+  std::unordered_map<Tag, std::map<std::uint64_t, Instant>> marks_ GUARDED_BY(mutex_);
   std::unordered_map<Tag, SchemeSet> schemes_ GUARDED_BY(mutex_);
   std::map<std::string, Entry, std::less<>> entries_ GUARDED_BY(mutex_);
   std::map<std::string, Cell, std::less<>> locks_ GUARDED_BY(mutex_);
@@ -101,8 +105,11 @@ class MemoryStore : public Store {
   Result<bool> Fill(const FillRequest& request) override;
   Result<bool> RenewLock(std::string_view key, std::uint64_t lock_owner, Duration lease) override;
   Result<bool> AwaitUnlock(std::string_view key, Duration timeout) override;
-  Result<BumpReply> Bump(std::span<const Tag> tags,
-                         std::span<const SchemeKnowledge> schemes) override;
+  Status Mark(std::uint64_t writer, Duration lease, std::span<const Tag> tags,
+              std::span<const SchemeKnowledge> schemes) override;
+  using Store::Bump;
+  Result<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes,
+                         const Marks& marks) override;
   Result<PutReply> Put(std::string_view key, std::string_view envelope, Duration ttl,
                        PutCondition condition) override;
   Result<std::size_t> Delete(std::span<const std::string> keys) override;
@@ -129,6 +136,10 @@ class MemoryStore : public Store {
   TokenReply MintOne(Tag tag, Instant now) REQUIRES(data_->mutex_);
   std::optional<StoredEntry> Read(std::string_view key, Instant now) const REQUIRES(data_->mutex_);
   void Drop(Tag tag, Announcement& announcement) REQUIRES(data_->mutex_);
+  // Others must look at the tag's token anew.
+  void Change(Tag tag, Announcement& announcement) REQUIRES(data_->mutex_);
+  void Shorten(Tag tag, Instant deadline, Announcement& announcement) REQUIRES(data_->mutex_);
+  void Unmark(Tag tag, std::uint64_t writer) REQUIRES(data_->mutex_);
 
   const Options options_;
   const Clock& clock_;

@@ -37,6 +37,10 @@ void Keys::Token(Batch& batch, Tag tag) const {
   batch.Arg(heads_[BucketOf(tag)], "t:", TagText(tag).view());
 }
 
+void Keys::Marks(Batch& batch, Tag tag) const {
+  batch.Arg(heads_[BucketOf(tag)], "m:", TagText(tag).view());
+}
+
 void Keys::SchemeSet(Batch& batch, Tag table) const {
   batch.Arg(heads_[BucketOf(table)], "s:", TagText(table).view());
 }

@@ -23,6 +23,7 @@ class Keys {
   void Lock(Batch& batch, Tag key_tag, std::string_view key) const;        // l
   void UserLock(Batch& batch, Tag name_tag, std::string_view name) const;  // u
   void Token(Batch& batch, Tag tag) const;                                 // t
+  void Marks(Batch& batch, Tag tag) const;                                 // m
   void SchemeSet(Batch& batch, Tag table) const;                           // s
 
   // A key of the bucket that never exists: deleting it shows whether the server takes writes.

@@ -50,8 +50,11 @@ class RedisStore final : public Store {
   Result<bool> Fill(const FillRequest& request) override;
   Result<bool> RenewLock(std::string_view key, std::uint64_t lock_owner, Duration lease) override;
   Result<bool> AwaitUnlock(std::string_view key, Duration timeout) override;
-  Result<BumpReply> Bump(std::span<const Tag> tags,
-                         std::span<const SchemeKnowledge> schemes) override;
+  Status Mark(std::uint64_t writer, Duration lease, std::span<const Tag> tags,
+              std::span<const SchemeKnowledge> schemes) override;
+  using Store::Bump;
+  Result<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes,
+                         const Marks& marks) override;
   Result<PutReply> Put(std::string_view key, std::string_view envelope, Duration ttl,
                        PutCondition condition) override;
   Result<std::size_t> Delete(std::span<const std::string> keys) override;

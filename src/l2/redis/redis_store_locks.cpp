@@ -20,10 +20,11 @@ Result<BeginReply> RedisStore::Begin(std::string_view key, std::uint64_t lock_ow
   const Tag tag = KeyTag(key);
   const BorrowedBatch borrowed;
   Batch& batch = borrowed;
-  batch.StartScript(BucketOf(tag), scripts::kBegin, 3, 4);
+  batch.StartScript(BucketOf(tag), scripts::kBegin, 4, 4);
   keys_.Token(batch, tag);
   keys_.Entry(batch, tag, key);
   keys_.Lock(batch, tag, key);
+  keys_.Marks(batch, tag);
   batch.Arg(Number(RandomU64()));
   batch.Number(Millis(config_.token_ttl));
   batch.Arg(Number(lock_owner));

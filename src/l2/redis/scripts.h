@@ -5,7 +5,7 @@
 
 namespace smartcache::redis::scripts {
 
-extern const Script kAwait, kBegin, kBump, kDelete, kFill, kMint, kPut, kRenew, kTouch, kUnlock,
-    kUserUnlock;
+extern const Script kAwait, kBegin, kBump, kDelete, kFill, kMark, kMint, kPut, kRenew, kTouch,
+    kUnlock, kUserUnlock;
 
 }  // namespace smartcache::redis::scripts

@@ -1,21 +1,11 @@
 #!lua
 -- Before a computation: the token of the entry's key, the lock, and the entry as it is.
--- KEYS  token, entry, lock
+-- KEYS  token, entry, lock, the marks of the key's tag
 -- ARGV  a fresh token, least TTL (ms), lock owner ('0': no lock), lease (ms)
 -- Returns token, its TTL, 1 when the caller holds the lock, entry, its TTL.
-local least = tonumber(ARGV[2])
-local token = redis.pcall('SET', KEYS[1], ARGV[1], 'PX', 2 * least, 'NX', 'GET')
-local ttl = 2 * least
-if type(token) == 'string' and string.match(token, '^%-?%d+$') then
-  ttl = redis.call('PTTL', KEYS[1])
-  if ttl < least then
-    ttl = 2 * least
-    redis.call('PEXPIRE', KEYS[1], ttl)
-  end
-else
-  if token then redis.call('SET', KEYS[1], ARGV[1], 'PX', ttl) end
-  token = ARGV[1]
-end
+--@ marks
+--@ token
+local token, ttl = token_of(KEYS[1], KEYS[4], ARGV[1], tonumber(ARGV[2]))
 local locked = 1
 if ARGV[3] ~= '0' and not redis.call('SET', KEYS[3], ARGV[3], 'NX', 'PX', ARGV[4]) then
   -- Held by the caller when this call is a repeated one. What never ends is no lock of ours.

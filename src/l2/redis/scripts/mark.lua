@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+-- Marks tags: a writer is about to commit a change of them.
+-- KEYS  for each tag its token and its marks; then for each scheme its set, and the token and the
+--       marks of the condition-bulk tag
+-- ARGV  publish command, channel, message, writer, lease (ms), number of tags;
+--       for each scheme: the known version, the bulk tag as message bytes
+--@ marks
+local writer, lease, tags = ARGV[4], tonumber(ARGV[5]), 2 * tonumber(ARGV[6])
+local present = now()
+local function mark(marks)
+  local over = redis.pcall('ZREMRANGEBYSCORE', marks, '-inf', present)
+  if type(over) == 'table' then redis.call('DEL', marks) end
+  redis.call('ZADD', marks, present + lease, writer)
+  if redis.call('PTTL', marks) < lease then redis.call('PEXPIRE', marks, lease) end
+end
+local function shorten(token)
+  local ttl = redis.call('PTTL', token)
+  if ttl > lease or ttl == -1 then redis.call('PEXPIRE', token, lease) end
+end
+for i = 1, tags, 2 do
+  mark(KEYS[i + 1])
+  shorten(KEYS[i])
+end
+local message, argument = ARGV[3], 7
+for i = tags + 1, #KEYS, 3 do
+  mark(KEYS[i + 2])
+  local version = redis.pcall('HGET', KEYS[i], 'v')
+  if version ~= ARGV[argument] then
+    shorten(KEYS[i + 1])
+    message = message .. ARGV[argument + 1]
+  end
+  argument = argument + 2
+end
+redis.call(ARGV[1], ARGV[2], message)
+return 1
