@@ -198,6 +198,8 @@ class Cache {
   [[nodiscard]] virtual LocalUse local_use() const = 0;
   // True while L1 may be trusted (for status pages and tests).
   [[nodiscard]] virtual bool trusted() const = 0;
+  // Whether bumps wait for the store to be back. Never blocks.
+  [[nodiscard]] virtual bool pending() const = 0;
   // Whether the store is worth asking: open, and its circuit breaker closed. Never blocks.
   [[nodiscard]] virtual bool available() const = 0;
   struct Failure {

@@ -40,6 +40,7 @@ from .exceptions import (
     SmartCacheError,
     UnkeyableArgument,
     UnstorableValue,
+    WriteRefused,
 )
 from .orm.switches import no_invalidation, smartcache_disabled
 
@@ -52,6 +53,7 @@ __all__ = [
     "SmartCacheError",
     "UnkeyableArgument",
     "UnstorableValue",
+    "WriteRefused",
     "acache_get",
     "acache_get_many",
     "acache_get_or_set",

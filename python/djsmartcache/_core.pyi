@@ -38,6 +38,7 @@ def configure(
     start_listener: bool,
     redis_timeout: float,
     embedded_max_bytes: int,
+    mark_lease: float,
     dumps: Callable[[Any], tuple[bytes, int]],
     loads: Callable[[bytes, int], Any],
     model_of: Callable[[str], type],
@@ -213,7 +214,7 @@ class Cache:
         self, tags: Sequence[int], schemes: Sequence[tuple[int, int, int]] = ()
     ) -> Mark | None:
         """Say what is about to be committed, before the database is told to: should this process die
-        before it bumps, the tokens of these tags end with a lease of 10 s. None: the store is down.
+        before it bumps, the tokens of these tags end with the mark's lease. None: the store is down.
         """
     def bump(
         self,
@@ -248,6 +249,9 @@ class Cache:
     def trusted(self) -> bool: ...
     @property
     def available(self) -> bool: ...
+    @property
+    def pending(self) -> bool:
+        """Whether bumps wait for the store to be back; nothing is served meanwhile."""
     def last_failure(self) -> tuple[str, float] | None:
         """Why the store could not be asked the last time, without passwords, and how many seconds
         ago."""

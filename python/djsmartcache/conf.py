@@ -74,6 +74,7 @@ URL_SCHEMES: Final = (
     "unix",
 )
 LEVELS: Final = ("bounded", "session", "strict")
+POLICIES: Final = ("fail_open", "fail_closed")
 
 _BOOLEAN = Rule("True or False", lambda v: isinstance(v, bool))
 _URL = Rule(
@@ -167,9 +168,10 @@ class Settings:
     )
     on_redis_down: str = setting(
         "fail_open",
-        Rule('"fail_open"', lambda v: v == "fail_open", later=lambda v: v == "fail_closed"),
-        "What a write does while the server cannot be told: fail_open saves it and tells the "
-        "server when it is back.",
+        Rule(" or ".join(f'"{policy}"' for policy in POLICIES), lambda v: v in POLICIES),
+        "What a write does while the store cannot be told: fail_open saves it, and tells the store "
+        "when it is back; fail_closed raises WriteRefused before COMMIT, and returns from what is "
+        "committed only when nobody can read the old answer any more.",
     )
     key_prefix: str = setting(
         "smartcache",

@@ -1,8 +1,10 @@
-"""The exception tree: mistakes of the programmer, never a miss and never the store being down."""
+"""The exception tree: mistakes of the programmer, never a miss; the store being down only for who has
+asked to be told."""
 
 from __future__ import annotations
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
 
 
 class SmartCacheError(Exception):
@@ -35,3 +37,8 @@ class LockNotAcquired(SmartCacheError, TimeoutError):
 
 class LockLost(SmartCacheError, RuntimeError):
     """A lock was no longer held when it was released: its lease ended or the store lost it."""
+
+
+class WriteRefused(SmartCacheError, OperationalError):
+    """Nothing was committed, for the store cannot be told of it; only under
+    SMARTCACHE_ON_REDIS_DOWN = "fail_closed". What handles a database that is down handles it."""

@@ -23,6 +23,9 @@ from .exceptions import SettingError
 
 T = TypeVar("T")
 THREADS: Final = 16  # they wait for the store, they do not compute
+MARK_LEASE = 10.0
+"""Seconds for which at most what a writer changed is stale that dies between COMMIT and bump, and
+for which the database may take over a COMMIT whose client is gone."""
 WAITERS: Final = 64  # they wait for other processes, which may need as long as they like
 
 _lock = threading.Lock()
@@ -113,6 +116,7 @@ def _wanted() -> dict[str, Any]:
         "start_listener": settings.start_listener,
         "redis_timeout": float(settings.redis_timeout),
         "embedded_max_bytes": int(settings.embedded_max_bytes),
+        "mark_lease": MARK_LEASE,
     }
 
 

@@ -70,6 +70,7 @@ class CacheImpl final : public Cache,
   std::string Describe() const override { return store_->Describe(); }
   LocalUse local_use() const override;
   bool trusted() const override;
+  bool pending() const override { return !pending_.empty(); }
   bool available() const override;
   std::optional<Failure> LastFailure() override;
 

@@ -40,6 +40,7 @@ Settings SettingsOf(nb::handle arguments) {
                                 "start_listener",
                                 "redis_timeout",
                                 "embedded_max_bytes",
+                                "mark_lease",
                                 "dumps",
                                 "loads",
                                 "model_of",
@@ -49,13 +50,13 @@ Settings SettingsOf(nb::handle arguments) {
   PyObject *secret, *dumps, *loads, *model_of, *label_of;
   Py_ssize_t local_max_bytes, max_payload_bytes, embedded_max_bytes;
   int use_lock, start_listener;
-  double lock_timeout, redis_timeout;
+  double lock_timeout, redis_timeout, mark_lease;
   const nb::tuple none = nb::make_tuple();
-  if (PyArg_ParseTupleAndKeywords(none.ptr(), arguments.ptr(), "$zssSnnpdspdnOOOO:configure",
+  if (PyArg_ParseTupleAndKeywords(none.ptr(), arguments.ptr(), "$zssSnnpdspdndOOOO:configure",
                                   const_cast<char**>(names), &url, &directory, &prefix, &secret,
                                   &local_max_bytes, &max_payload_bytes, &use_lock, &lock_timeout,
                                   &channel, &start_listener, &redis_timeout, &embedded_max_bytes,
-                                  &dumps, &loads, &model_of, &label_of) == 0) {
+                                  &mark_lease, &dumps, &loads, &model_of, &label_of) == 0) {
     nb::raise_python_error();
   }
   Settings settings;
@@ -72,6 +73,7 @@ Settings SettingsOf(nb::handle arguments) {
   options.start_listener = start_listener != 0;
   options.directory = directory;
   options.embedded_max_bytes = BytesOf(embedded_max_bytes, "embedded_max_bytes");
+  options.mark_lease = SecondsOf(mark_lease);
   settings.dumps = CallableOf(dumps, "dumps");
   settings.loads = CallableOf(loads, "loads");
   settings.model_of = CallableOf(model_of, "model_of");

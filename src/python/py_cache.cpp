@@ -255,6 +255,9 @@ class PyCache {
     if (!failure) return nb::none();
     return nb::make_tuple(failure->message, ToSeconds(Clock::System().Now() - failure->at));
   }
+  bool Pending() const {
+    return WithoutGil([&] { return cache_->pending(); });
+  }
   bool Available() const {
     return WithoutGil([&] { return cache_->available(); });
   }
@@ -347,6 +350,7 @@ void AddCache(nb::module_& module) {
       .def("describe", &PyCache::Describe)
       .def("trusted", &PyCache::Trusted)
       .def("last_failure", &PyCache::LastFailure)
+      .def_prop_ro("pending", &PyCache::Pending)
       .def_prop_ro("available", &PyCache::Available);
 
   module.def("configure", &Configure);

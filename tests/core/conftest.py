@@ -46,6 +46,7 @@ def settings(directory: Path, **changes: Any) -> dict[str, Any]:
         "start_listener": True,
         "redis_timeout": 5.0,
         "embedded_max_bytes": 64 << 20,
+        "mark_lease": 10.0,
         "dumps": dumps,
         "loads": loads,
         "model_of": apps.get_model,

@@ -152,6 +152,7 @@ def _by_hand(sql: str, send: Original, connection: BaseDatabaseWrapper, cursor: 
         open_reads.add(cursor)
         touched = _written(sql, connection)
         if touched and not transaction.in_transaction(connection):
+            transaction.mark_tables(connection, touched)
             note = transaction.note_tables
             state_of(connection).endings[cursor] = weakref.finalize(
                 cursor, note, connection, touched
@@ -185,6 +186,8 @@ def _touched(statement: tables.Statement, connection: BaseDatabaseWrapper) -> fr
 def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:
     computation = dependencies.current()
     if computation is None and tables.harmless(sql):
+        if state_of(connection).begun and sql[:8].upper() == "RELEASE ":
+            transaction.mark(connection)  # of SQLite's outermost savepoint it is the COMMIT
         try:
             return send()
         finally:
@@ -196,14 +199,28 @@ def _noticed(sql: str, send: Original, connection: BaseDatabaseWrapper) -> Any:
         reads.before(computation, connection, sql, None)
     # A failing statement may leave a transaction in which nothing can be asked, and a table to be
     # dropped is known no longer. SQLite refuses a transaction to write that has read before.
-    early = connection.vendor != "sqlite" or statement.control == "ddl"
+    inside = transaction.in_transaction(connection)
+    early = connection.vendor != "sqlite" or statement.control == "ddl" or not inside
     touched = _touched(statement, connection) if early else None
+    _mark(statement, touched or frozenset(), connection)
     try:
-        return send()
+        with transaction.committing(connection):
+            return send()
     finally:
         if touched is None:
             touched = _touched(statement, connection)
         _after(statement, touched, connection)
+
+
+def _mark(
+    statement: tables.Statement, touched: frozenset[str], connection: BaseDatabaseWrapper
+) -> None:
+    """Mark what a statement by hand commits: itself, or what its transaction has changed."""
+    remakes = statement.control == "ddl" and not connection.features.can_rollback_ddl
+    if statement.control == "commit" or remakes:
+        transaction.mark(connection, touched)
+    else:
+        transaction.mark_tables(connection, touched)
 
 
 def _after(
@@ -276,8 +293,10 @@ def _committing(original: Original) -> Original:
         # Refused calls end nothing; the original refuses them again.
         self.validate_thread_sharing()
         self.validate_no_atomic_block()
+        transaction.mark(self)
         try:
-            original(self)
+            with transaction.committing(self):
+                original(self)
         finally:
             # Also when it failed: the connection may have been lost after the server committed.
             transaction.ended(self)
@@ -325,9 +344,12 @@ def _switching(original: Original) -> Original:
     def set_autocommit(
         self: BaseDatabaseWrapper, autocommit: bool, *args: Any, **kwargs: Any
     ) -> None:
-        original(self, autocommit, *args, **kwargs)
+        # Drivers commit what is open when autocommit is switched on.
         if autocommit:
-            # Drivers commit what is open when autocommit is switched on.
+            transaction.mark(self)
+        with transaction.committing(self):
+            original(self, autocommit, *args, **kwargs)
+        if autocommit:
             transaction.ended(self)
             transaction.settle(self)
         else:
@@ -381,8 +403,10 @@ def _calling(original: Original) -> Original:
         if computation is not None:
             computation.forbid("a stored procedure")
         touched = catalog.all_tables(self.db)
+        transaction.mark_tables(self.db, touched)
         try:
-            return original(self, *args, **kwargs)
+            with transaction.committing(self.db):
+                return original(self, *args, **kwargs)
         finally:
             transaction.note_tables(self.db, touched)
 
@@ -413,12 +437,17 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
             touched = catalog.all_tables(cursor.db)
         else:
             touched = _touched(statement, cursor.db)
+        if statement is None:
+            transaction.mark_tables(cursor.db, touched)
+        else:
+            _mark(statement, touched, cursor.db)
         if name == "copy":
             return _until_closed(call(*args, **kwargs), cursor.db, touched)
         if name == "stream":
             return _until_read(call(*args, **kwargs), cursor.db, touched)
         try:
-            return call(*args, **kwargs)
+            with transaction.committing(cursor.db):
+                return call(*args, **kwargs)
         finally:
             if statement is None:
                 transaction.note_tables(cursor.db, touched)
@@ -435,7 +464,7 @@ def _until_closed(
     block: Any, connection: BaseDatabaseWrapper, touched: frozenset[str]
 ) -> Iterator[Any]:
     try:
-        with block as opened:
+        with transaction.committing(connection), block as opened:
             yield opened
     finally:
         transaction.note_tables(connection, touched)
@@ -445,7 +474,8 @@ def _until_read(
     rows: Iterable[Any], connection: BaseDatabaseWrapper, touched: frozenset[str]
 ) -> Iterator[Any]:
     try:
-        yield from rows
+        with transaction.committing(connection):
+            yield from rows
     finally:
         transaction.note_tables(connection, touched)
 

@@ -71,6 +71,7 @@ class State:
         "internal",
         "isolated",
         "locked",
+        "mark",
         "open_reads",
         "remade",
         "session_locks",
@@ -84,6 +85,8 @@ class State:
         self.internal = False
         """Statements are the package's own."""
         self.changes: Changes | None = None
+        self.mark: _core.Mark | None = None
+        """What it is about to commit, as the store was told; taken back by the next bump."""
         self.baseline: Changes | None = None
         """What was bumped inside a test case's transaction: its rollback bumps it again."""
         self.begun = False

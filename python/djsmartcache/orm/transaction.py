@@ -1,11 +1,13 @@
-"""When the tags of a write are bumped: after its COMMIT, and before the user's on_commit hooks.
+"""When the tags of a write are marked and bumped: before its COMMIT, and after it, before the user's
+on_commit hooks.
 
 Tags gather on the connection that wrote. A rolled-back savepoint keeps them (more than needed is
 safe), a rolled-back transaction drops them. A test case's own transaction is the ground that its
 test stands on: inside of it writes are bumped as though committed, and its rollback bumps them
 again.
 
-Bumping never raises: the user's data is written, whatever the store says.
+Bumping never raises: the user's data is written, whatever the store says. Marking refuses a write if
+SMARTCACHE_ON_REDIS_DOWN says so.
 """
 
 from __future__ import annotations
@@ -13,15 +15,25 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import Error, connections
+from django.db import (
+    DataError,
+    Error,
+    IntegrityError,
+    NotSupportedError,
+    ProgrammingError,
+    connections,
+)
 
 from djsmartcache import _core, conf, process
+from djsmartcache.exceptions import WriteRefused
 from djsmartcache.logs import log_seldom
 from djsmartcache.orm import dependencies, schemes, scopes
 from djsmartcache.orm.state import Changes, internal, state_of
@@ -30,6 +42,7 @@ from djsmartcache.orm.switches import silent
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
+_PAUSE = 0.05  # seconds between looks at whether the store is back
 _SNAPSHOT_LEVELS = frozenset(["REPEATABLE READ", "SERIALIZABLE"])
 
 
@@ -250,21 +263,99 @@ def standby(connection: BaseDatabaseWrapper) -> bool:
     return asked is not None and asked("in_hot_standby") == "on"
 
 
+# --- marking what is about to be committed (I5)
+
+Tables = dict[int, tuple[int, int]]
+"""For each table tag its condition-bulk tag and the version of the schemes that images were taken
+for, 0 for none."""
+
+
+def mark(connection: BaseDatabaseWrapper, names: Collection[str] = ()) -> None:
+    """Mark what the open transaction has changed, just before it commits.
+
+    Args:
+        connection: Whose transaction.
+        names: Tables that the statement which commits changes as well.
+
+    Raises:
+        WriteRefused: The store is down, and SMARTCACHE_ON_REDIS_DOWN is "fail_closed".
+    """
+    changes = state_of(connection).changes
+    tags, tables = tags_of(connection, names)
+    if changes is not None:
+        tags |= changes.tags
+        tables = {**tables, **changes.tables}
+    _mark(connection, tags, tables)
+
+
+def mark_statement(connection: BaseDatabaseWrapper, tags: set[int], tables: Tables) -> None:
+    """Mark what a statement is about to change that commits by itself; nothing where it does not.
+
+    Raises:
+        WriteRefused: As `mark`.
+    """
+    if not in_transaction(connection) and not silent():
+        _mark(connection, tags, tables)
+
+
+def mark_tables(connection: BaseDatabaseWrapper, names: Collection[str]) -> None:
+    """Mark a statement's write of unknown rows of some tables.
+
+    Raises:
+        WriteRefused: As `mark`.
+    """
+    if names:
+        mark_statement(connection, *tags_of(connection, names))
+
+
+def _mark(connection: BaseDatabaseWrapper, tags: set[int], tables: Tables) -> None:
+    if not tags or in_testcase(connection):
+        return  # what is never committed needs none
+    state = state_of(connection)
+    state.mark = None
+    try:
+        state.mark = process.cache().mark(list(tags), _known(tables))
+    except Exception as error:
+        # As in `bump`.
+        log_seldom("what a write changes", "%s could not be marked", error=error)
+    if state.mark is None and conf.current().on_redis_down == "fail_closed":
+        raise WriteRefused(
+            "The store cannot be told what is about to change, and SMARTCACHE_ON_REDIS_DOWN is "
+            '"fail_closed": nothing was committed.'
+        )
+
+
+@contextmanager
+def committing(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Around what commits: an error that does not tell whether it did leaves the mark to its lease,
+    and with it ends what others read meanwhile."""
+    try:
+        yield
+    except (DataError, IntegrityError, NotSupportedError, ProgrammingError):
+        raise  # refused
+    except BaseException:
+        state_of(connection).mark = None
+        raise
+
+
+def _known(tables: Tables) -> list[tuple[int, int, int]]:
+    return [(table, bulk, version) for table, (bulk, version) in tables.items()]
+
+
 # --- noting writes
 
 
 def note(
     connection: BaseDatabaseWrapper,
     tags: Iterable[int],
-    tables: dict[int, tuple[int, int]] | None = None,
+    tables: Tables | None = None,
 ) -> None:
     """Bump ``tags`` when the transaction commits, or at once where there is none.
 
     Args:
         connection: Where they were written.
         tags: What was changed.
-        tables: For each table tag its condition-bulk tag and the version of the schemes that images
-            were taken for, 0 for none: so the store tells of schemes not known here.
+        tables: So the store tells of schemes not known here.
     """
     state = state_of(connection)
     open_one = in_transaction(connection)
@@ -289,15 +380,21 @@ def note(
 
 def note_tables(connection: BaseDatabaseWrapper, names: Collection[str]) -> None:
     """Note a write of unknown rows of some tables."""
+    if names:
+        note(connection, *tags_of(connection, names))
+
+
+def tags_of(
+    connection: BaseDatabaseWrapper, names: Collection[str]
+) -> tuple[set[int], Tables]:
+    """Give what a write of unknown rows of some tables changes."""
     tags: set[int] = set()
-    known: dict[int, tuple[int, int]] = {}
-    if not names:
-        return
+    tables: Tables = {}
     for name in names:
         found = scopes.table_tags(connection, name)
         tags.update(found.coarse())
-        known[found.table] = (found.condition_bulk, schemes.version(found.table))
-    note(connection, tags, known)
+        tables[found.table] = (found.condition_bulk, schemes.version(found.table))
+    return tags, tables
 
 
 def note_anywhere(tags: Iterable[int]) -> None:
@@ -366,14 +463,17 @@ def settle(connection: BaseDatabaseWrapper) -> None:
     """Bump what was written: it is committed, or may be."""
     state = state_of(connection)
     changes, state.changes = state.changes, None
+    mark, state.mark = state.mark, None
     if changes is None:
+        if mark is not None:
+            bump(set(), {}, mark)
         recount(connection)
         return
     if in_testcase(connection):
         if state.baseline is None:
             state.baseline = Changes()
         state.baseline.add(changes.tags, changes.tables)
-    bump(changes.tags, changes.tables)
+    bump(changes.tags, changes.tables, mark)
     if changes.keys:
         process.delete(list(changes.keys))
     recount(connection)
@@ -406,11 +506,11 @@ def ended(connection: BaseDatabaseWrapper) -> None:
     recount(connection)
 
 
-def bump(tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
-    """Drop tokens for all processes, and learn which schemes the tables have."""
-    known = [(table, bulk, version) for table, (bulk, version) in tables.items()]
+def bump(tags: set[int], tables: Tables, mark: _core.Mark | None = None) -> None:
+    """Drop tokens for all processes, take a mark back, and learn which schemes the tables have."""
+    known = _known(tables)
     try:
-        replies = process.cache().bump(list(tags), known)
+        replies = process.cache().bump(list(tags), known, mark)
     except Exception as error:
         # The user's data is committed: no failure of ours may look like one of theirs.
         log_seldom(
@@ -423,3 +523,13 @@ def bump(tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
     if replies is not None:
         for (table, _, _), (version, columns) in zip(known, replies, strict=True):
             schemes.learn(table, version, columns)
+    elif mark is not None and conf.current().on_redis_down == "fail_closed":
+        _outlast()
+
+
+def _outlast() -> None:
+    """Wait until what could not be bumped has been, or has ended with its mark: who returns from a
+    write has made it seen."""
+    end = time.monotonic() + process.MARK_LEASE
+    while process.cache().pending and time.monotonic() < end:
+        time.sleep(_PAUSE)

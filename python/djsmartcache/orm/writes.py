@@ -326,19 +326,38 @@ class Write:
 
     def note(self) -> None:
         """Hand the tags to the transaction, which bumps them after COMMIT."""
-        others = self._others() if self.others is None else self.others
-        transaction.note_tables(self.connection, others)
-        tags = {self.tags.table}
-        if self.rows is None or len(self.rows) > MAX_KNOWN:
-            tags.add(self.tags.bulk)
-        else:
-            tags.update(self.tags.row(key) for key in self.rows)
+        tags, tables = self._changed()
         if self.details is None or len(self.details) > MAX_CONDITIONS:
             tags.add(self.tags.condition_bulk)
         else:
             tags.update(self.tags.condition(*detail) for detail in self.details)
-        known = {self.tags.table: (self.tags.condition_bulk, self.schemes.version)}
-        transaction.note(self.connection, tags, known)
+        transaction.note(self.connection, tags, tables)
+
+    def _changed(self) -> tuple[set[int], transaction.Tables]:
+        """Give the tags of what is known of the rows so far, but for those of conditions, and the
+        tables."""
+        if self.others is None:
+            self.others = self._others()
+        tags, tables = transaction.tags_of(self.connection, self.others)
+        tags.add(self.tags.table)
+        if self.rows is None or len(self.rows) > MAX_KNOWN:
+            tags.add(self.tags.bulk)
+        else:
+            tags.update(self.tags.row(key) for key in self.rows)
+        tables[self.tags.table] = (self.tags.condition_bulk, self.schemes.version)
+        return tags, tables
+
+    def mark(self) -> None:
+        """Mark what the statement is going to change, if it commits by itself.
+
+        Which rows an INSERT adds the database tells afterwards: any may be one that was looked for.
+        Conditions are marked as a whole, with the table.
+
+        Raises:
+            WriteRefused: The store is down, and the settings say that nothing is written then.
+        """
+        if not transaction.in_transaction(self.connection):
+            transaction.mark_statement(self.connection, *self._changed())
 
     def _others(self) -> frozenset[str]:
         """Give what the database changes besides the rows that the statement names."""
@@ -389,7 +408,8 @@ def run(compiler: SQLCompiler, execute: Callable[[], Any]) -> Any:
         state = state_of(connection)
         outer, state.hint = state.hint, write
         try:
-            result = execute()
+            with transaction.committing(connection):
+                result = execute()
         except BaseException:
             # Autocommitted in part, or with the connection lost on the way: nobody knows.
             if write.sent:
@@ -433,7 +453,6 @@ def _finish(write: Write, result: Any) -> None:
 
 def around(write: Write, send: Callable[[], Any], cursor: Any) -> Any:
     """Send the SQL of a write: find its rows and their old images first."""
-    write.sent = True
     compiler = write.compiler
     write.meet_columns()
     if isinstance(compiler, SQLInsertCompiler):
@@ -444,12 +463,16 @@ def around(write: Write, send: Callable[[], Any], cursor: Any) -> Any:
             # SQLite nobody else writes meanwhile.
             if write.connection.vendor != "sqlite" and images < len(write.rows):
                 write.details = None
+        write.mark()
+        write.sent = True
         return send()
     moving = isinstance(compiler, SQLUpdateCompiler) and write.moves_keys()
     if not moving:
         write.reach()
     named = write.rows is not None
     images = write.take_old() if write.wants_images and not moving else -1
+    write.mark()
+    write.sent = True
     result = send()
     changed = cursor.rowcount
     # Rows that came to match while the statement waited were not locked: then nothing is known.
