@@ -3,7 +3,10 @@
 import sys
 import time
 
+import counter
 import flights
+import late_schemes
+import marks
 import schemes
 import slots
 import tokens
@@ -12,7 +15,7 @@ from explorer import explore
 
 def main() -> int:
     wrong = right = 0
-    for module in (tokens, slots, schemes, flights):
+    for module in (tokens, slots, counter, schemes, flights, marks, late_schemes):
         print(module.__doc__.splitlines()[0])
         for name, model, must_hold in module.MODELS:
             began = time.perf_counter()

@@ -10,8 +10,8 @@
 // - kBypass: compute, and store nothing.
 //
 // Tokens of what a computation depends on are taken with Take BEFORE the data is read; writers call
-// Mark before COMMIT and Bump after it. No user code but `patience` runs inside these calls, and none holds a lock
-// across I/O or while it runs.
+// Mark before COMMIT and Bump after it. No user code but `patience` runs inside these calls, and
+// none holds a lock across I/O or while it runs.
 //
 // A leader in this process is waited for until it ends, one in another for a lock timeout after its
 // last renewal. Who leads another key waits a lock timeout in any case; who asks on the thread that

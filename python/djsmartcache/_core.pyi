@@ -213,8 +213,9 @@ class Cache:
     def mark(
         self, tags: Sequence[int], schemes: Sequence[tuple[int, int, int]] = ()
     ) -> Mark | None:
-        """Say what is about to be committed, before the database is told to: should this process die
-        before it bumps, the tokens of these tags end with the mark's lease. None: the store is down.
+        """Say what is about to be committed, before the database is told to: should this process
+        die before it bumps, the tokens of these tags end with the mark's lease. None: the store is
+        down.
         """
     def bump(
         self,

@@ -1,5 +1,5 @@
-"""The exception tree: mistakes of the programmer, never a miss; the store being down only for who has
-asked to be told."""
+"""The exception tree: mistakes of the programmer, never a miss; the store being down only for who
+has asked to be told."""
 
 from __future__ import annotations
 

@@ -22,8 +22,7 @@ CacheImpl::CacheImpl(Options options, std::unique_ptr<Store> store,
       embedded_(store_->ChangeCounter().has_value()),
       table_(options_.local_max_bytes, stats_),
       trust_(options_.trust_bound),
-      keeper_(*store_, options_.lock_timeout,
-              std::min(options_.lock_timeout, options_.mark_lease)),
+      keeper_(*store_, options_.lock_timeout, std::min(options_.lock_timeout, options_.mark_lease)),
       replayer_([this] { return Replay(); }, options_.replay_pause) {}
 
 CacheImpl::~CacheImpl() { Close(); }

@@ -508,17 +508,22 @@ TYPED_TEST_P(StoreConformance, SchemeThatAMarkingWriterDidNotKnowEndsWithItsLeas
   known.version = this->store_->Bump({}, std::span(&known, 1))->schemes.at(0).version;
   const Token token = this->MintOne(*this->store_, bulk);
   // One who knows them all leaves the condition-bulk tag alone, until somebody registers more.
-  ASSERT_TRUE(this->store_->Mark(11, this->kLease, std::vector<Tag>{table}, std::span(&known, 1)).ok());
+  ASSERT_TRUE(
+      this->store_->Mark(11, this->kLease, std::vector<Tag>{table}, std::span(&known, 1)).ok());
   EXPECT_EQ(this->TokenOf(*this->store_, bulk), token);
   EXPECT_GT(this->store_->Mint(std::vector<Tag>{bulk}, {})->tokens.at(0).ttl, this->kLong);
   const auto late = this->store_->Mint(std::vector<Tag>{bulk}, std::span(&country, 1));
   ASSERT_TRUE(late.ok());
   EXPECT_LE(late->tokens.at(0).ttl, this->kLease);
-  ASSERT_TRUE(this->store_->Bump(std::vector<Tag>{table}, std::span(&known, 1), {11, std::vector<Tag>{table, bulk}}).ok());
+  ASSERT_TRUE(
+      this->store_
+          ->Bump(std::vector<Tag>{table}, std::span(&known, 1), {11, std::vector<Tag>{table, bulk}})
+          .ok());
   EXPECT_GT(this->store_->Mint(std::vector<Tag>{bulk}, {})->tokens.at(0).ttl, this->kLong);
   // And one who knows nothing marks it at once.
   const SchemeKnowledge nothing{table, bulk, 0};
-  ASSERT_TRUE(this->store_->Mark(12, this->kLease, std::vector<Tag>{table}, std::span(&nothing, 1)).ok());
+  ASSERT_TRUE(
+      this->store_->Mark(12, this->kLease, std::vector<Tag>{table}, std::span(&nothing, 1)).ok());
   EXPECT_LE(this->store_->Mint(std::vector<Tag>{bulk}, {})->tokens.at(0).ttl, this->kLease);
 }
 
@@ -639,7 +644,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     BumpWithStaleSchemesDropsTheConditionBulk, TokensOfADeadWritersTagsEndWithItsLease,
     BumpTakesTheMarksBack, OneWriterDoesNotTakeBackAnothersMarks, RenewedMarkLastsLonger,
     MarksOutliveAClear, SchemeThatAMarkingWriterDidNotKnowEndsWithItsLease, KeyTokensAreMarkedToo,
-    CountsEveryChangeOthersMustNotice,
-    NoReaderKeepsATokenPastAnAcknowledgedBump, OneOfManyFillsPerLock);
+    CountsEveryChangeOthersMustNotice, NoReaderKeepsATokenPastAnAcknowledgedBump,
+    OneOfManyFillsPerLock);
 
 }  // namespace smartcache

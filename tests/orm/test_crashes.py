@@ -88,9 +88,7 @@ class Deaths:
         ways = [(step, how) for step in STEPS for how in hows]
         self.plans: list[Plan] = [(*way, pk) for pk, way in enumerate(ways, start=SPARED + 1)]
         self.keys = range(SPARED, SPARED + 1 + len(ways))
-        Product.objects.bulk_create(
-            Product(pk=pk, name=name_of(pk), stock=pk) for pk in self.keys
-        )
+        Product.objects.bulk_create(Product(pk=pk, name=name_of(pk), stock=pk) for pk in self.keys)
         with connection.cursor() as cursor:
             for sql in connection.ops.sequence_reset_sql(no_style(), [Product]):
                 cursor.execute(sql)

@@ -1,13 +1,13 @@
-"""When the tags of a write are marked and bumped: before its COMMIT, and after it, before the user's
-on_commit hooks.
+"""When the tags of a write are marked, before its COMMIT, and bumped, after it and before the
+user's on_commit hooks.
 
 Tags gather on the connection that wrote. A rolled-back savepoint keeps them (more than needed is
 safe), a rolled-back transaction drops them. A test case's own transaction is the ground that its
 test stands on: inside of it writes are bumped as though committed, and its rollback bumps them
 again.
 
-Bumping never raises: the user's data is written, whatever the store says. Marking refuses a write if
-SMARTCACHE_ON_REDIS_DOWN says so.
+Bumping never raises: the user's data is written, whatever the store says. Marking refuses a write
+if SMARTCACHE_ON_REDIS_DOWN says so.
 """
 
 from __future__ import annotations
@@ -384,9 +384,7 @@ def note_tables(connection: BaseDatabaseWrapper, names: Collection[str]) -> None
         note(connection, *tags_of(connection, names))
 
 
-def tags_of(
-    connection: BaseDatabaseWrapper, names: Collection[str]
-) -> tuple[set[int], Tables]:
+def tags_of(connection: BaseDatabaseWrapper, names: Collection[str]) -> tuple[set[int], Tables]:
     """Give what a write of unknown rows of some tables changes."""
     tags: set[int] = set()
     tables: Tables = {}

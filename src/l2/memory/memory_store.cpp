@@ -163,8 +163,7 @@ void MemoryStore::Unmark(Tag tag, std::uint64_t writer) {
   data_->marks_[tag].erase(writer);
   const auto token = data_->tokens_.find(tag);
   if (token == data_->tokens_.end() || token->second.deadline <= now) return;
-  token->second.deadline =
-      std::min(After(now, options_.token_ttl), data_->NearestMark(tag, now));
+  token->second.deadline = std::min(After(now, options_.token_ttl), data_->NearestMark(tag, now));
 }
 
 void MemoryStore::Change(Tag tag, Announcement& announcement) {
