@@ -2,8 +2,8 @@
 
 One token. A writer makes the counter odd, changes the token in a transaction of the store, and
 makes the counter even again before it returns; one that dies on the way leaves it odd, and the next
-to write mends it. A reader notes the counter before it reads the token, and keeps that as its slot's
-stamp. A hit is a look at the counter alone, or at the slot after it.
+to write mends it. A reader notes the counter before it reads the token, and keeps that as its
+slot's stamp. A hit is a look at the counter alone, or at the slot after it.
 
 Promise: a hit is of no older token than the last acknowledged bump left, nor than anybody had read,
 when it began.
