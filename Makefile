@@ -13,6 +13,12 @@ PYTHON ?=
 DJANGO ?=
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 30
+# Of `make race`.
+MINUTES ?= 30
+ADAPTER ?= smartcache
+LEVEL ?=
+STORE ?= redis
+FAULTS ?= yes
 # Programs of the environment (cmake, ninja, linters) come first for everything below.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -29,7 +35,7 @@ cpp_files = $(shell find src include fuzz -name '*.h' -o -name '*.cpp')
 # The thread sanitizer of g++ 12 dislikes much address randomisation, which newer kernels have.
 steady_addresses := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-.PHONY: help demo test test-core test-package bench bench-core lint lint-cpp lint-python format \
+.PHONY: help demo test test-core test-package race bench bench-core lint lint-cpp lint-python format \
         fuzz sanitize sanitize-asan sanitize-tsan spec sdist wheel package clean
 
 help:  ## list the tasks
@@ -48,6 +54,11 @@ test-core: have-test $(VENV)/test
 
 test-package: have-test $(VENV)/test package
 	$(python) -m pytest -n $(JOBS) $(PYTEST_ARGS)
+
+race: have-test $(VENV)/test $(if $(filter all cacheops cachalot,$(ADAPTER)),$(VENV)/bench) \
+      package  ## let processes race, die and lose their store for MINUTES: ADAPTER LEVEL STORE FAULTS
+	$(python) -m tests.race --minutes $(MINUTES) --adapter $(ADAPTER) --store $(STORE) \
+	  --faults $(FAULTS) $(if $(LEVEL),--level $(LEVEL))
 
 bench: have-test have-bench $(VENV)/bench package  ## measure beside other caches: docs/benchmarks.md
 	$(call configure,bench)

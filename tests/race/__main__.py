@@ -1,0 +1,90 @@
+"""Run the race: ``python -m tests.race [--minutes N] [--adapter NAME] ...``.
+
+``--adapter all`` runs every cache for equal times and prints one table. The exit status is 1 if the
+package itself, or the control, was wrong; the caches made to be wrong have to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.race import adapters, report
+from tests.race.driver import Servers
+from tests.race.plan import Plan
+
+GUILTLESS = ("none", "smartcache")
+MADE_WRONG = ("broken", "forgetful")
+
+
+def bound_of(adapter: str, level: str, store: str) -> float:
+    """Give the seconds after which other processes have to know of a write."""
+    if adapter == "none" or store == "embedded" or level == "strict":
+        return 0.0
+    return Plan.bound
+
+
+def plans(arguments: argparse.Namespace) -> list[Plan]:
+    names = adapters.NAMES if arguments.adapter == "all" else (arguments.adapter,)
+    made = []
+    for name in names:
+        if name in adapters.PEERS and find_spec(name) is None:
+            print(f"{name} is not installed: make .venv/bench", file=sys.stderr)
+            continue
+        store = "redis" if name in (*adapters.PEERS, "get_or_set") else arguments.store
+        levels = [arguments.level]
+        if arguments.adapter == "all" and name == "smartcache" and store == "redis":
+            levels = ["", "strict"]
+        made += [
+            Plan(
+                adapter=name,
+                level=level if name in ("smartcache", *MADE_WRONG) else "",
+                store=store,
+                seconds=arguments.minutes * 60,
+                faults=arguments.faults == "yes",
+                kills=arguments.kills == "yes",
+                lease=arguments.lease,
+                bound=bound_of(name, level, store),
+                processes=arguments.processes,
+                seed=arguments.seed,
+            )
+            for level in levels
+        ]
+    return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.race", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--adapter", default="smartcache", choices=[*adapters.NAMES, "all"])
+    parser.add_argument("--level", default="", choices=["", "bounded", "session", "strict"])
+    parser.add_argument("--store", default="redis", choices=["redis", "embedded"])
+    parser.add_argument("--faults", default="no", choices=["yes", "no"])
+    parser.add_argument("--kills", default="", choices=["", "yes", "no"], help="as --faults")
+    parser.add_argument("--lease", type=float, default=Plan.lease, help="seconds")
+    parser.add_argument("--processes", type=int, default=Plan.processes)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--keep", type=Path, help="folder for what the workers wrote down")
+    arguments = parser.parse_args()
+    arguments.kills = arguments.kills or arguments.faults
+    wrong = False
+    rows = []
+    with Servers() as servers:
+        for plan in plans(arguments):
+            print(f"{report.name(plan)}: {plan.seconds:g} s, seed {plan.seed}", flush=True)
+            keep = arguments.keep and arguments.keep / report.name(plan).replace(" ", "-")
+            verdict = servers.race(plan, keep)
+            print(report.text(plan, verdict), flush=True)
+            rows.append((plan, verdict))
+            wrong |= plan.adapter in GUILTLESS and not verdict.right
+            wrong |= plan.adapter in MADE_WRONG and verdict.right
+    if len(rows) > 1:
+        print(report.table(rows))
+    return int(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
