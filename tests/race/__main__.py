@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.race.plan import Plan
 
 GUILTLESS = ("none", "smartcache")
 MADE_WRONG = ("broken", "forgetful")
+OURS = ("smartcache", *MADE_WRONG)
 
 
 def bound_of(adapter: str, level: str, store: str) -> float:
@@ -27,33 +29,40 @@ def bound_of(adapter: str, level: str, store: str) -> float:
     return Plan.bound
 
 
-def plans(arguments: argparse.Namespace) -> list[Plan]:
-    names = adapters.NAMES if arguments.adapter == "all" else (arguments.adapter,)
-    made = []
-    for name in names:
+def contestants(arguments: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
+    """Give adapter, store and level of each run."""
+    if arguments.adapter != "all":
+        fixed = arguments.adapter in (*adapters.PEERS, "get_or_set")
+        store = "redis" if fixed else arguments.store
+        level = arguments.level if arguments.adapter in OURS else ""
+        yield arguments.adapter, store, level
+        return
+    for name in adapters.NAMES:
         if name in adapters.PEERS and find_spec(name) is None:
             print(f"{name} is not installed: make .venv/bench", file=sys.stderr)
             continue
-        store = "redis" if name in (*adapters.PEERS, "get_or_set") else arguments.store
-        levels = [arguments.level]
-        if arguments.adapter == "all" and name == "smartcache" and store == "redis":
-            levels = ["", "strict"]
-        made += [
-            Plan(
-                adapter=name,
-                level=level if name in ("smartcache", *MADE_WRONG) else "",
-                store=store,
-                seconds=arguments.minutes * 60,
-                faults=arguments.faults == "yes",
-                kills=arguments.kills == "yes",
-                lease=arguments.lease,
-                bound=bound_of(name, level, store),
-                processes=arguments.processes,
-                seed=arguments.seed,
-            )
-            for level in levels
-        ]
-    return made
+        yield name, "redis", ""
+        if name == "smartcache":
+            yield name, "redis", "strict"
+            yield name, "embedded", ""
+
+
+def plans(arguments: argparse.Namespace) -> list[Plan]:
+    return [
+        Plan(
+            adapter=name,
+            level=level,
+            store=store,
+            seconds=arguments.minutes * 60,
+            faults=arguments.faults == "yes",
+            kills=arguments.kills == "yes",
+            lease=arguments.lease,
+            bound=bound_of(name, level, store),
+            processes=arguments.processes,
+            seed=arguments.seed,
+        )
+        for name, store, level in contestants(arguments)
+    ]
 
 
 def main() -> int:

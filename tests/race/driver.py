@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import select
@@ -28,10 +29,11 @@ from tests.servers import PostgresServer, RedisServer
 
 ROOT = Path(__file__).parents[2]
 TICK = 0.01
-KILL_PAUSE = (1.0, 4.0)  # seconds between kills, while the store is healthy
-RECOVERY = 2.0  # seconds after a fault in which no worker is killed: what it queued is told
+KILL_PAUSE = (1.0, 3.0)  # seconds between kills, while the store is healthy
+RECOVERY = 1.0  # seconds after a fault in which no worker is killed: what it queued is told
+LAST = 0.15  # seconds of a window in which half of the kills come: what is written is the last
 PATIENCE = 60.0  # seconds for an answer of a worker, whatever the machine does besides
-ARMED = 3.0  # seconds that a worker told to die at its next COMMIT has for it
+ARMED = 1.0  # seconds that a worker told to die at its next COMMIT has for it
 
 
 class LoggedPostgres(PostgresServer):
@@ -236,7 +238,7 @@ class Race:
         mend: Callable[[], None] | None = None
         kind, broken, ends = "", 0.0, 0.0
         next_fault = begin + self._pace(HEALTHY) if self.plan.faults else until + 1
-        next_kill = begin + random.uniform(*KILL_PAUSE) if self.plan.kills else until + 1
+        next_kill = self._next_kill(begin, begin) if self.plan.kills else until + 1
         fetched = begin
         armed: tuple[Process, float] | None = None
         while (now := time.monotonic()) < until or mend is not None:
@@ -258,7 +260,7 @@ class Race:
                 ends = now + self._pace(LONG)
             elif now >= next_kill and next_fault - now > ARMED and armed is None:
                 armed = self._kill(now)
-                next_kill = now + random.uniform(*KILL_PAUSE)
+                next_kill = self._next_kill(now, begin)
             if now - fetched > 2:
                 log.fetch()
                 fetched = now
@@ -269,6 +271,13 @@ class Race:
 
     def _pace(self, span: tuple[float, float]) -> float:
         return random.uniform(*span) * self.plan.pace
+
+    def _next_kill(self, now: float, begin: float) -> float:
+        when = now + random.uniform(*KILL_PAUSE)
+        if random.random() < 0.5:
+            return when
+        shift = self.plan.shift
+        return begin + math.ceil((when - begin) / shift) * shift - LAST
 
     def _kill(self, now: float) -> tuple[Process, float] | None:
         ready = [worker for worker in self.workers if worker.ready]
