@@ -89,6 +89,15 @@ class Process:
             self._process.stdin.flush()
 
     @property
+    def killed(self) -> bool:
+        return self._process.poll() == -signal.SIGKILL
+
+    @property
+    def errors(self) -> str:
+        """The end of what it wrote to its standard error."""
+        return self.journal.with_suffix(".err").read_text()[-4000:]
+
+    @property
     def ready(self) -> bool:
         """Whether it reads and writes, or is about to."""
         assert self._process.stdout is not None
@@ -110,8 +119,9 @@ class Process:
             self._heard += data
             self._ready = True
             if (ready and not data) or time.monotonic() > deadline:
-                told = self.journal.with_suffix(".err").read_text()[-4000:]
-                raise RuntimeError(f"worker {self.number} did not say {word!r}:\n{told}")
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1)
+                raise RuntimeError(f"worker {self.number} did not say {word!r}:\n{self.errors}")
 
     def kill(self) -> None:
         self._process.kill()
@@ -201,8 +211,8 @@ class Race:
         for worker in self.workers:
             worker.tell("go", begin, until)
         self._disturb(log, begin, until)
-        for worker in self.workers:
-            worker.hear("done")
+        for worker in list(self.workers):
+            self._end(worker)
         self._rest()
         for worker in self.workers:
             worker.tell("audit")
@@ -220,6 +230,16 @@ class Race:
         for read in reads(self.journals):
             checker.check(read)
         return checker.verdict()
+
+    def _end(self, worker: Process) -> None:
+        """Wait until a worker is done, or dead: told to die, it may do so at its last write."""
+        try:
+            worker.hear("done")
+        except RuntimeError:
+            if not worker.killed:
+                raise
+            self._note_death(worker)
+            self.workers.remove(worker)
 
     def _rest(self) -> None:
         """Wait until all have to know of everything."""
@@ -291,15 +311,17 @@ class Race:
         victim.tell("die", "after" if chance < 0.85 else "before")
         return victim, now + ARMED
 
+    def _note_death(self, worker: Process) -> None:
+        self.deaths[worker.number] = time.monotonic()
+        worker.close()
+
     def _bury(self, until: float) -> None:
         for place, worker in enumerate(self.workers):
             if not worker.dead:
                 continue
-            if worker._process.returncode != -signal.SIGKILL:
-                told = worker.journal.with_suffix(".err").read_text()[-4000:]
-                raise RuntimeError(f"worker {worker.number} ended by itself:\n{told}")
-            self.deaths[worker.number] = time.monotonic()
-            worker.close()
+            if not worker.killed:
+                raise RuntimeError(f"worker {worker.number} ended by itself:\n{worker.errors}")
+            self._note_death(worker)
             self.workers[place] = successor = self._start(worker.index)
             successor.tell("go", time.monotonic(), until)
 
