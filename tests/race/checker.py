@@ -210,20 +210,21 @@ class Checker:
 
     def _check_total(self, read: Read) -> None:
         assert isinstance(read.value, int)
-        worst, step = 0.0, 0.0
-        # Sums that fit what was known some time before are late by that, by steps of a tenth or
-        # a hundredth of a second; those that never fitted are impossible.
-        while worst < self._history.length(read.began):
-            least, most = self._sums(read, read.began - worst)
-            if least <= read.value <= most:
-                break
-            step = max(0.01, step * 1.2)
-            worst += step
-        else:
-            self._impossible(read, "never was that the sum")
+        if self._fits(read, read.value, 0.0):
             return
-        if worst:
-            self._late(read, worst)
+        # Sums that fit what was known some time before are late by that, more or less; those that
+        # never fitted are impossible.
+        late, step, length = 0.0, 0.01, self._history.length(read.began)
+        while late < length:
+            late, step = late + step, step * 1.2
+            if self._fits(read, read.value, late):
+                self._late(read, late)
+                return
+        self._impossible(read, "never was that the sum")
+
+    def _fits(self, read: Read, value: int, late: float) -> bool:
+        least, most = self._sums(read, read.began - late)
+        return least <= value <= most
 
     def _sums(self, read: Read, when: float) -> tuple[int, int]:
         """Give the least and the largest sum of versions that a read may give, which had to know

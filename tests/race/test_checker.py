@@ -277,6 +277,13 @@ def test_a_sum_has_to_contain_what_had_returned() -> None:
     assert 0.3 < found.worst < 0.7
 
 
+def test_the_sum_before_the_first_write_is_right() -> None:
+    story = Story()
+    story.read(THERE, 1, story.plan.rows, "total")
+    story.write(5, 5.5)
+    assert story.verdict().right
+
+
 def test_a_sum_that_never_was_is_impossible() -> None:
     story = Story()
     story.read(THERE, 2, story.plan.rows + 1, "total")

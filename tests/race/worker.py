@@ -144,6 +144,16 @@ class Worker:
             self.read(shape, random.choice(self._keys(window)[shape]))
             time.sleep(random.random() * 2 * READ_PAUSE)
 
+    def audit_on(self) -> None:
+        """Audit each window before it is written to again."""
+        before = -1
+        while (now := time.monotonic()) < self._until:
+            window = (self.plan.window_at(now - self._begin) + 1) % self.plan.windows
+            if window != before:
+                self.audit(window)
+            before = window
+            time.sleep(self.plan.shift / 10)
+
     # --- writing
 
     def write_on(self) -> None:
@@ -151,13 +161,8 @@ class Worker:
 
         kinds = [kind for kind in KINDS if kind in self.adapter.writes]
         weights = [KINDS[kind][0] for kind in kinds]
-        before = -1
         while (now := time.monotonic()) < self._until:
             window = self.plan.window_at(now - self._begin)
-            if window != before:
-                before = window
-                self.audit((window + 1) % self.plan.windows)  # before it is written to again
-                continue
             (kind,) = random.choices(kinds, weights)
             self.write(kind, window)
             time.sleep(random.random() * 2 * WRITE_PAUSE)
@@ -224,7 +229,7 @@ class Worker:
         self._begin, self._until = begin, until
         time.sleep(max(0.0, begin - time.monotonic()))
         threads = [threading.Thread(target=self.read_on) for _ in range(self.plan.readers)]
-        threads.append(threading.Thread(target=self.write_on))
+        threads += [threading.Thread(target=run) for run in (self.write_on, self.audit_on)]
         for thread in threads:
             thread.start()
         for thread in threads:
