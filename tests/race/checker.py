@@ -26,6 +26,8 @@ class Verdict:
         worst: Seconds by which the latest of them was late.
         permanent: Entries that stayed stale when all had come to rest.
         impossible: Reads of what was never committed, or not yet, or of no state of the table.
+        overtaken: Rows read where they had been before a write that had not returned, though a
+            later one, which found them elsewhere, had.
         inversions: Versions read, in whatever process, after another read had given a newer one.
         staleness: Of each commit: seconds after its return for which others saw what was before.
         killed: Writes that were cut short by a kill, and of these those that were committed.
@@ -44,6 +46,7 @@ class Verdict:
     worst: float = 0.0
     permanent: int = 0
     impossible: int = 0
+    overtaken: int = 0
     inversions: int = 0
     errors: int = 0
     untold: int = 0
@@ -62,7 +65,7 @@ class Verdict:
     def linearizable(self) -> bool:
         """Whether the reads fit the commits with respect to what was acknowledged, at any bound
         that the run was held to; with no inversions also among each other."""
-        return self.right and not self.inversions
+        return self.right and not self.inversions and not self.overtaken
 
     def percentile(self, share: float) -> float:
         found = sorted(self.staleness)
@@ -90,17 +93,13 @@ class _Needs:
         found = bisect_right(self._times, when)
         return self._versions[found - 1] if found else 0
 
-    def first_above(self, version: int) -> float:
-        """Give when a version newer than this one was first needed."""
-        found = bisect_right(self._versions, version)
-        return self._times[found] if found < len(self._times) else NEVER
-
 
 class _Row:
     """The versions of one row."""
 
     def __init__(self, states: Sequence[State], bound: float, processes: Iterable[int]) -> None:
         self.states = states
+        self.bound = bound
         self.version_of = {s.row.stamp: n for n, s in enumerate(states) if s.row is not None}
         self.earliest: list[float] = []
         before = -NEVER
@@ -127,11 +126,23 @@ class _Row:
         own = self.own.get(process)
         return least if own is None else max(least, own.at(when))
 
-    def due(self, process: int, version: int) -> float:
-        """Give from when on a process must not read this version any more."""
-        own = self.own.get(process)
-        first = self.all.first_above(version)
-        return first if own is None else min(first, own.first_above(version))
+    def due(self, read: Read, version: int, needed: int, place: int | None) -> float:
+        """Give from when on the process of a read must not read this version any more: since it
+        has to know of a later one; NEVER if that is no matter of the condition asked for.
+
+        A row may leave a condition by a write that has not returned, and be written again, where it
+        is now, by one that has. This one changes nothing of what the condition gives.
+        """
+        due = NEVER
+        for later in range(version + 1, needed + 1):
+            write = self.states[later].write
+            both = (self.states[later - 1].row, self.states[later].row)
+            if write is None or (place and all(row is None or row.place != place for row in both)):
+                continue
+            due = min(due, write.known + self.bound)
+            if write.process == read.process and write.returned is not None:
+                due = min(due, write.returned)
+        return due if due <= read.began else NEVER
 
     def possible(self, ended: float) -> int:
         return bisect_right(self.earliest, ended) - 1
@@ -177,7 +188,9 @@ class Checker:
                 row.seen[version] = min(row.seen.get(version, NEVER), read.ended)
                 row.last[version] = max(row.last.get(version, -NEVER), read.began)
             if version < needed:
-                worst = max(worst, read.began - row.due(read.process, version))
+                late = read.began - row.due(read, version, needed, place)
+                worst = max(worst, late)
+                self._verdict.overtaken += late < 0
             if version < row.returned.at(read.began):
                 self._note_stale(pk, row, version, read)
         if worst:

@@ -42,8 +42,11 @@ def staleness(verdict: Verdict) -> str:
 def linearizable(verdict: Verdict) -> str:
     if not verdict.right:
         return "no"
-    if verdict.inversions:
-        return f"by what was acknowledged ({verdict.inversions} inversions between)"
+    if not verdict.linearizable:
+        return (
+            f"by what was acknowledged ({verdict.inversions} inversions, "
+            f"{verdict.overtaken} writes overtaken, before that)"
+        )
     return "yes"
 
 

@@ -224,6 +224,20 @@ def test_a_row_that_moved_away_must_not_be_found_where_it_was() -> None:
     assert story.verdict().late == 1
 
 
+@pytest.mark.parametrize(("left", "late", "overtaken"), [(None, 0, 1), (1.9, 1, 0)])
+def test_a_row_that_left_by_a_write_under_way_may_be_found_though_a_later_has_returned(
+    left: float | None, late: int, overtaken: int
+) -> None:
+    pk = next(iter(home()))
+    story = Story()
+    story.write(1, left, pk=pk, place=AWAY)
+    story.write(2, 2.5, pk=pk, place=AWAY)
+    story.read(THERE, 3, home(), "place")
+    found = story.verdict()
+    assert (found.late, found.overtaken) == (late, overtaken)
+    assert not found.linearizable
+
+
 def test_a_row_that_came_has_to_be_found() -> None:
     pk = next(pk for pk in rows_of(0) if first_place(pk) == AWAY)
     story = Story()
