@@ -11,7 +11,7 @@ import dataclasses
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 
-from tests.race.history import NEVER, History, Read, State
+from tests.race.history import NEVER, History, Read, State, Write
 from tests.race.plan import places_of, rows_of, window_of_place
 
 EXAMPLES = 12
@@ -126,23 +126,28 @@ class _Row:
         own = self.own.get(process)
         return least if own is None else max(least, own.at(when))
 
-    def due(self, read: Read, version: int, needed: int, place: int | None) -> float:
-        """Give from when on the process of a read must not read this version any more: since it
-        has to know of a later one; NEVER if that is no matter of the condition asked for.
+    def due(
+        self, read: Read, version: int, needed: int, place: int | None
+    ) -> tuple[float, Write | None]:
+        """Give from when on the process of a read must not read this version any more, and for
+        which write: since it has to know of that; None if all such are no matter of the condition
+        asked for.
 
         A row may leave a condition by a write that has not returned, and be written again, where it
         is now, by one that has. This one changes nothing of what the condition gives.
         """
-        due = NEVER
+        due: tuple[float, Write | None] = (NEVER, None)
         for later in range(version + 1, needed + 1):
             write = self.states[later].write
             both = (self.states[later - 1].row, self.states[later].row)
             if write is None or (place and all(row is None or row.place != place for row in both)):
                 continue
-            due = min(due, write.known + self.bound)
+            when = write.known + self.bound
             if write.process == read.process and write.returned is not None:
-                due = min(due, write.returned)
-        return due if due <= read.began else NEVER
+                when = min(when, write.returned)
+            if when <= read.began and when < due[0]:
+                due = when, write
+        return due
 
     def possible(self, ended: float) -> int:
         return bisect_right(self.earliest, ended) - 1
@@ -172,7 +177,7 @@ class Checker:
         if read.shape == "total":
             self._check_total(read)
             return
-        worst = 0.0
+        worst, lacks = 0.0, ""
         for pk, stamp, place in self._observed(read):
             row = self._rows[pk]
             needed = row.needed(read.process, read.began)
@@ -188,13 +193,14 @@ class Checker:
                 row.seen[version] = min(row.seen.get(version, NEVER), read.ended)
                 row.last[version] = max(row.last.get(version, -NEVER), read.began)
             if version < needed:
-                late = read.began - row.due(read, version, needed, place)
-                worst = max(worst, late)
-                self._verdict.overtaken += late < 0
+                due, write = row.due(read, version, needed, place)
+                self._verdict.overtaken += write is None
+                if write is not None and read.began - due > worst:
+                    worst, lacks = read.began - due, f", without {_named(write)}"
             if version < row.returned.at(read.began):
                 self._note_stale(pk, row, version, read)
         if worst:
-            self._late(read, worst)
+            self._late(read, worst, lacks)
 
     def _observed(self, read: Read) -> Iterator[tuple[int, int | None, int | None]]:
         """Give what a read says: primary key, stamp, and the condition that was asked for."""
@@ -253,12 +259,12 @@ class Checker:
                 least, most = least + min(weights), most + max(weights)
         return least, most
 
-    def _late(self, read: Read, by: float) -> None:
+    def _late(self, read: Read, by: float, lacks: str = "") -> None:
         self._verdict.late += 1
         self._verdict.worst = max(self._verdict.worst, by)
         kind = f"late {read.shape}"
         self._verdict.kinds[kind] = self._verdict.kinds.get(kind, 0) + 1
-        self._verdict.example(f"{by:.3f} s late: {_told(read)}")
+        self._verdict.example(f"{by:.3f} s late: {_told(read)}{lacks}")
         if by > self._settle:
             self._permanent.add((read.shape, read.key, str(read.value)))
 
@@ -325,6 +331,11 @@ def _inversions(row: _Row) -> int:
         found += row.last[version] > newer
         newer = min(newer, row.seen[version])
     return found
+
+
+def _named(write: Write) -> str:
+    how = "killed" if write.returned is None else "told later" if write.queued else "returned"
+    return f"{write.stamp}: {write.kind} of process {write.process}, {how}"
 
 
 def _told(read: Read) -> str:

@@ -60,8 +60,10 @@ def parse(lines: Iterable[str]) -> Iterator[Commit]:
 
 
 def _time(text: str) -> float:
-    # PostgreSQL writes +00, which fromisoformat() takes since Python 3.11.
-    return datetime.fromisoformat(re.sub(r"([+-]\d\d)$", r"\1:00", text)).timestamp()
+    # PostgreSQL writes +00, and no zeros at the end: fromisoformat() takes that since Python 3.11.
+    text = re.sub(r"([+-]\d\d)$", r"\1:00", text)
+    text = re.sub(r"\.(\d+)", lambda found: "." + found.group(1).ljust(6, "0"), text)
+    return datetime.fromisoformat(text).timestamp()
 
 
 class Log:

@@ -90,7 +90,7 @@ def test_a_read_without_a_write_that_had_returned_is_late() -> None:
     found = story.verdict()
     assert (found.late, found.permanent) == (1, 0)
     assert found.worst == pytest.approx(0.5)
-    assert "read row 1: 1" in found.examples[0]
+    assert "read row 1: 1, without 100: save of process 1, returned" in found.examples[0]
 
 
 @pytest.mark.parametrize(

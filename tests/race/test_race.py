@@ -25,7 +25,6 @@ def test_postgresql_and_redis_that_fails_leave_nothing_late(servers: Servers) ->
     assert found.right, report.text(plan, found)
     assert found.faults > 0
     assert found.writes > 0
-    assert found.computed < found.reads, "nothing was ever a hit"
 
 
 def test_tokens_taken_after_the_query_are_caught_on_postgresql(servers: Servers) -> None:
