@@ -30,13 +30,13 @@ ROWS = (
     ("_core", "conf", "exceptions", "handles", "logs", "orm.switches"),
     (
         *("identities", "keys", "namesakes", "prefixes", "process", "records", "request_items"),
-        *("serializers", "waiting", "orm.dependencies", "orm.scopes", "orm.tables"),
+        *("levels", "serializers", "waiting", "orm.dependencies", "orm.scopes", "orm.tables"),
     ),
     (
         *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "page_privacy"),
         *("recording", "request_session", "responses"),
     ),
-    ("api", "decorators", "views"),
+    ("api", "decorators", "middleware", "views"),
     ("", "apps", "checks"),
 )
 

@@ -122,6 +122,14 @@ def test_a_bad_value_is_an_error_that_names_the_allowed_ones(name: str, value: A
             conf.current()
 
 
+@pytest.mark.parametrize("level", ["bounded", "session", "strict"])
+def test_sessions_need_their_middleware(level: str) -> None:
+    with override_settings(SMARTCACHE_CONSISTENCY=level, MIDDLEWARE=[]):
+        assert [id_ for id_, _, _ in found()] == ["smartcache.W005"] * (level == "session")
+    with override_settings(SMARTCACHE_CONSISTENCY=level, MIDDLEWARE=[checks.MIDDLEWARE]):
+        assert found() == []
+
+
 @override_settings(SMARTCACHE_SECRET="tooshort")
 def test_a_secret_is_not_repeated() -> None:
     ((_, message, _),) = found()
@@ -141,9 +149,6 @@ def test_a_password_in_a_url_is_not_repeated() -> None:
     ("name", "value"),
     [
         ("MODELS", {"shop.*": {"ttl": 5}}),
-        ("CONSISTENCY", "strict"),
-        ("CONSISTENCY", "session"),
-        ("ON_REDIS_DOWN", "fail_closed"),
     ],
 )
 def test_what_this_version_cannot_do_is_not_accepted_silently(name: str, value: Any) -> None:

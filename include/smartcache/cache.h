@@ -103,6 +103,10 @@ struct Answer {
 using Patience = std::function<bool()>;
 inline constexpr Duration kPatience = std::chrono::milliseconds(100);
 
+// What proves an entry of L1 fresh: its slots, which on Redis may lag behind by the trust bound
+// unless the caller has fenced; or the store, asked at once.
+enum class Proof : std::uint8_t { kSlots, kStore };
+
 struct FindOptions {
   std::uint64_t identity =
       0;                    // fingerprint of instances among the arguments; another one is a miss
@@ -114,6 +118,7 @@ struct FindOptions {
   bool nested = false;    // the caller leads another key: bound the wait, so that circles dissolve
   bool stale = false;     // a value past its soft TTL is served while one caller refreshes
   bool distrust = false;  // what lies in the store could not be decoded: compute it anew
+  Proof proof = Proof::kSlots;
   const Patience* patience = nullptr;  // none: without end; outlives the call, not the lead
 };
 
@@ -140,12 +145,16 @@ class Cache {
   virtual ~Cache() = default;
 
   // --- reads
+  // Has L1 hear of every bump that was acknowledged before the call: then slots prove as much as
+  // the store. One round trip, shared with others that ask meanwhile; none on the embedded store.
+  // False: the server has not answered in time, or there is no listener.
+  virtual bool Fence() = 0;
   // L1 alone: the entry if it is fresh as of now, else null. Never blocks, no allocation.
   virtual LocalRef Peek(Tag hash, std::string_view key, std::uint64_t identity) = 0;
   virtual Answer Find(std::string_view key, const FindOptions& options) = 0;
   // An explicit read: never leads nor waits. kHit, kStored (without lead) or kBypass (a miss).
-  virtual Answer Get(std::string_view key, std::uint64_t identity) = 0;
-  virtual std::vector<Answer> GetMany(std::span<const std::string> keys) = 0;
+  virtual Answer Get(std::string_view key, std::uint64_t identity, Proof proof) = 0;
+  virtual std::vector<Answer> GetMany(std::span<const std::string> keys, Proof proof) = 0;
   // Puts the decoded value of a kStored into L1, if nothing has overtaken it (null: not into L1),
   // and ends the flight if there is one.
   virtual void Admit(Answer& answer, std::unique_ptr<Value> value) = 0;

@@ -29,6 +29,7 @@ namespace smartcache {
   X(BumpQueued, "bumps_queued")            \
   X(Message, "messages")                   \
   X(Fence, "fences")                       \
+  X(FenceAsked, "fences_asked")            \
   X(Disconnect, "disconnects")             \
   X(FlightWait, "flight_waits")            \
   X(LockWait, "lock_waits")                \

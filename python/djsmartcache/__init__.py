@@ -42,6 +42,7 @@ from .exceptions import (
     UnstorableValue,
     WriteRefused,
 )
+from .levels import session_ticket, smartcache_session
 from .orm.switches import no_invalidation, smartcache_disabled
 
 __all__ = [
@@ -81,6 +82,8 @@ __all__ = [
     "invalidate_tables",
     "invalidate_tags",
     "no_invalidation",
+    "session_ticket",
     "smart_cached",
     "smartcache_disabled",
+    "smartcache_session",
 ]

@@ -104,8 +104,16 @@ class Context:
 def contexts() -> int:
     """How many contexts are under way in this process."""
 
-def enable(enabled: bool) -> None:
-    """SMARTCACHE_ENABLED: False makes every CachedFunction take its slow path."""
+def enable(enabled: bool, strict: bool = False) -> None:
+    """SMARTCACHE_ENABLED: False makes every CachedFunction take its slow path. ``strict``: they do
+    so too, and every read asks what `set_fenced` was given."""
+
+def set_fenced(fenced: Callable[[], bool]) -> None:
+    """What reads ask whether slots may prove an entry fresh: always where ``strict``, else while
+    `count_fences` is above 0."""
+
+def count_fences(change: int) -> None:
+    """Count blocks in which reads ask: while there is one, CachedFunctions take the slow path."""
 
 def tag(kind: Literal["t", "b", "q", "r", "c", "u"], scope: str, detail: str | bytes = "") -> int:
     """The 64-bit tag; see smartcache/tag.h for kinds. Cost: one hash."""
@@ -209,6 +217,9 @@ class Cache:
 
         ``schemes`` are (table tag, condition-bulk tag, "col_a,col_b") to register first.
         """
+    def fence(self) -> bool:
+        """Have L1 hear of every bump that was acknowledged before the call; shared by those who ask
+        meanwhile. False: the server has not answered in time, or there is no listener."""
     def fresh(self, tags: Sequence[tuple[int, int]]) -> bool: ...
     def mark(
         self, tags: Sequence[int], schemes: Sequence[tuple[int, int, int]] = ()

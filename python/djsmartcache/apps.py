@@ -6,7 +6,7 @@ from django.apps import AppConfig
 from django.core.signals import setting_changed
 from django.db.backends.signals import connection_created
 
-from . import checks, conf, prefixes, process, serializers
+from . import checks, conf, levels, prefixes, process, serializers
 from .exceptions import SettingError
 from .orm import patch
 
@@ -25,6 +25,7 @@ class SmartCacheConfig(AppConfig):
         checks.connect()
         prefixes.forget()  # one made before the models were there lacks their schema
         patch.install()
+        levels.install()
         try:
             process.configure()  # does not connect
         except SettingError:

@@ -1,4 +1,4 @@
-"""System checks of the settings. Ids are stable: E001-E006 errors, W001-W004 warnings."""
+"""System checks of the settings. Ids are stable: E001-E006 errors, W001-W005 warnings."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from .exceptions import SettingError
 
 _KINDS = {"value": "smartcache.E002", "later": "smartcache.E003"}
 _PREFIXES = (conf.PREFIX, "SMART_CACHE_")
+MIDDLEWARE = "djsmartcache.middleware.SmartCacheSessionMiddleware"
 TESTED_VENDORS = frozenset({"postgresql", "sqlite"})
 
 
@@ -28,7 +29,7 @@ def connect() -> None:
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> list[CheckMessage]:
-    """Unknown names (E001), bad values (E002, E003), what good ones lack (E004-E006, W004)."""
+    """Unknown names (E001), bad values (E002, E003), what good ones lack (E004-6, W004, W005)."""
     found: list[CheckMessage] = [*_unknown_names()]
     found += [
         Error(p.message, hint=f"Allowed: {p.allowed}.", id=_KINDS[p.kind]) for p in conf.problems()
@@ -74,6 +75,13 @@ def _missing_parts() -> Iterator[CheckMessage]:
                 "processes then.",
                 id="smartcache.W004",
             )
+    if settings.consistency == "session" and MIDDLEWARE not in django_settings.MIDDLEWARE:
+        yield Warning(
+            f'{conf.PREFIX}CONSISTENCY is "session", and the middleware that keeps sessions is not '
+            'installed: requests read as they do at "bounded".',
+            hint=f"Put {MIDDLEWARE!r} first in MIDDLEWARE.",
+            id="smartcache.W005",
+        )
     try:
         serializers.codecs()
     except SettingError as error:

@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 
-from . import _core, conf, process, waiting
+from . import _core, conf, levels, process, waiting
 from .logs import LOG_EVERY, log_seldom
 from .orm import dependencies, switches, transaction
 
@@ -123,6 +123,11 @@ def look(
         answer: What the store said, if the core has asked it. It has not waited for others.
         wait: Whether another's computation is waited for, rather than done alongside: None.
     """
+    with levels.reading():
+        return _look(job, answer, wait)
+
+
+def _look(job: Job, answer: _core.Answer | None, wait: bool) -> Found | _core.Answer | None:
     found: Found | None = None
     if answer is None or answer.kind == _core.WAIT:
         found, ask = _without_store(job)
@@ -140,6 +145,13 @@ def look(
 
 async def alook(job: Job, *, wait: bool = True) -> Found | _core.Answer | None:
     """As `look`, for a task: the event loop never waits for the store."""
+    with levels.reading():
+        if levels.waits():
+            await process.run(levels.fenced)
+        return await _alook(job, wait)
+
+
+async def _alook(job: Job, wait: bool) -> Found | _core.Answer | None:
     found, ask = _without_store(job)
     for _ in range(MAX_VAIN_WAITS + 1 if ask else 0):
         answer = None

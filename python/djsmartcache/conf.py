@@ -163,8 +163,9 @@ class Settings:
     )
     consistency: str = setting(
         "bounded",
-        Rule('"bounded"', lambda v: v == "bounded", later=lambda v: v in LEVELS),
-        "How fresh a hit is: see docs/consistency.md. The embedded store is always strict.",
+        Rule(" or ".join(f'"{level}"' for level in LEVELS), lambda v: v in LEVELS),
+        "How fresh a hit is in processes that did not write themselves: see docs/consistency.md. "
+        "The embedded store is always strict.",
     )
     on_redis_down: str = setting(
         "fail_open",

@@ -40,5 +40,7 @@ class LockLost(SmartCacheError, RuntimeError):
 
 
 class WriteRefused(SmartCacheError, OperationalError):
-    """Nothing was committed, for the store cannot be told of it; only under
-    SMARTCACHE_ON_REDIS_DOWN = "fail_closed". What handles a database that is down handles it."""
+    """Nothing was committed, for the store cannot be told of it.
+
+    Only under SMARTCACHE_ON_REDIS_DOWN = "fail_closed". What handles a database that is down handles
+    it."""

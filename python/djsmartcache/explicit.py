@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import _core, computing, conf, keys, process
+from . import _core, computing, conf, keys, levels, process
 from .orm import dependencies, scopes, switches, transaction
 
 
@@ -54,6 +54,7 @@ def write(
             computing.log_failure()
             return False
         pairs = list(zip(wanted, tokens, strict=True))
+    levels.note_write()
     stored = cache.put(key, value, ttl=ttl, tags=pairs, identity=identity)
     if not stored:
         computing.log_failure()
@@ -63,6 +64,7 @@ def write(
 def drop(gone: Sequence[bytes]) -> int:
     """Drop keys at once, and once more after COMMIT where a transaction is open; gives how many
     were there."""
+    levels.note_write()
     count = process.delete(gone)
     transaction.note_keys(gone)
     return count

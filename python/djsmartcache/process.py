@@ -74,7 +74,7 @@ def configure() -> _core.Cache:
                 raise SettingError(f"{name}{told}") from error
             _parameters = wanted
         _hook_forks()
-    _core.enable(conf.current().enabled)
+    _core.enable(conf.current().enabled, conf.current().consistency == "strict")
     return present
 
 

@@ -38,10 +38,11 @@ class CacheImpl final : public Cache,
             const Clock& clock);
   ~CacheImpl() override;
 
+  bool Fence() override;
   LocalRef Peek(Tag hash, std::string_view key, std::uint64_t identity) override;
   Answer Find(std::string_view key, const FindOptions& options) override;
-  Answer Get(std::string_view key, std::uint64_t identity) override;
-  std::vector<Answer> GetMany(std::span<const std::string> keys) override;
+  Answer Get(std::string_view key, std::uint64_t identity, Proof proof) override;
+  std::vector<Answer> GetMany(std::span<const std::string> keys, Proof proof) override;
   std::optional<Duration> Ttl(std::string_view key) override;
 
   std::optional<std::vector<Token>> Take(std::span<const Tag> tags,

@@ -367,12 +367,12 @@ TEST_P(CacheTest, MessageThatOvertakesAFetchWins) {
   Process a = Spawn();
   Process b = Spawn();
   ASSERT_TRUE(b.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
-  Answer answer = a.cache->Get("k", 0);
+  Answer answer = a.cache->Get("k", 0, Proof::kSlots);
   ASSERT_EQ(answer.kind, AnswerKind::kStored);
   ASSERT_TRUE(b.cache->Put("k", Of("new", {}), PutCondition::kAlways).ok());
   a.cache->Admit(answer, std::make_unique<Text>("old"));
   EXPECT_EQ(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
-  answer = a.cache->Get("k", 0);
+  answer = a.cache->Get("k", 0, Proof::kSlots);
   ASSERT_EQ(answer.kind, AnswerKind::kStored);
   EXPECT_EQ(answer.stored->entry.payload, "new");
 }
@@ -381,7 +381,7 @@ TEST_P(CacheTest, ExplicitStoreReachesTheL1OfOthers) {
   Process a = Spawn();
   Process b = Spawn();
   ASSERT_TRUE(b.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
-  Answer answer = a.cache->Get("k", 0);
+  Answer answer = a.cache->Get("k", 0, Proof::kSlots);
   a.cache->Admit(answer, std::make_unique<Text>("old"));
   if (GetParam() != Mode::kNoListener) {
     EXPECT_NE(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
@@ -390,7 +390,7 @@ TEST_P(CacheTest, ExplicitStoreReachesTheL1OfOthers) {
   EXPECT_EQ(a.cache->Peek(KeyTag("k"), "k", 0), nullptr);
   EXPECT_FALSE(*b.cache->Put("k", Of("newer", {}), PutCondition::kIfAbsent));
   EXPECT_TRUE(*b.cache->Put("k", Of("newest", {}), PutCondition::kIfPresent));
-  EXPECT_EQ(a.cache->Get("k", 0).stored->entry.payload, "newest");
+  EXPECT_EQ(a.cache->Get("k", 0, Proof::kSlots).stored->entry.payload, "newest");
 }
 
 TEST_P(CacheTest, InvalidationThatCouldNotBeSentIsReplayedBeforeAnythingIsServed) {
@@ -413,7 +413,7 @@ TEST_P(CacheTest, LostAnswerToAnExplicitStoreServesNeitherValueHere) {
   a.store->SetFault(MemoryStore::Fault::kAnswerLost);
   EXPECT_FALSE(a.cache->Put("k", Of("new", {}), PutCondition::kAlways).ok());
   a.store->SetFault(MemoryStore::Fault::kNone);
-  EXPECT_EQ(a.cache->Get("k", 0).kind, AnswerKind::kBypass);
+  EXPECT_EQ(a.cache->Get("k", 0, Proof::kSlots).kind, AnswerKind::kBypass);
 }
 
 TEST_P(CacheTest, OldInstanceNeverAnswersForANewOne) {
@@ -425,7 +425,7 @@ TEST_P(CacheTest, OldInstanceNeverAnswersForANewOne) {
   EXPECT_EQ(Call(a, "k", {}, "of old", old_instance), "of old");
   EXPECT_EQ(Call(a, "k", {}, "of new", new_instance), "of new");
   EXPECT_EQ(Call(a, "k", {}, "of old", old_instance), "of old");
-  EXPECT_EQ(a.cache->Get("k", 2).kind, AnswerKind::kBypass);
+  EXPECT_EQ(a.cache->Get("k", 2, Proof::kSlots).kind, AnswerKind::kBypass);
 }
 
 TEST_P(CacheTest, StoreThatWasReplacedMakesEverythingAMiss) {
@@ -438,7 +438,7 @@ TEST_P(CacheTest, StoreThatWasReplacedMakesEverythingAMiss) {
   }
   EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
   ASSERT_TRUE(a.cache->Put("p", Of("x", {}), PutCondition::kAlways).ok());
-  EXPECT_EQ(a.cache->Get("p", 0).kind, AnswerKind::kStored);
+  EXPECT_EQ(a.cache->Get("p", 0, Proof::kSlots).kind, AnswerKind::kStored);
 }
 
 TEST_P(CacheTest, StateFromBeforeAFailoverIsNotBelieved) {
@@ -451,7 +451,7 @@ TEST_P(CacheTest, StateFromBeforeAFailoverIsNotBelieved) {
     a.backplane->Connect();
   }
   Process b = Spawn();
-  EXPECT_EQ(b.cache->Get("p", 0).kind, AnswerKind::kBypass);
+  EXPECT_EQ(b.cache->Get("p", 0, Proof::kSlots).kind, AnswerKind::kBypass);
   EXPECT_EQ(Call(b, "k", {row}, "new"), "new");
   EXPECT_EQ(Call(a, "k", {row}, "newer"), "new");
 }
@@ -804,12 +804,12 @@ TEST_P(CacheTest, ValueThatIsTooLargeLeavesNoOlderOne) {
     ASSERT_TRUE(a.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
     const auto put = a.cache->Put("k", Of("more than ten bytes", {}), condition);
     EXPECT_EQ(put.status().code(), Code::kTooLarge);
-    EXPECT_EQ(a.cache->Get("k", 0).kind, AnswerKind::kBypass);
+    EXPECT_EQ(a.cache->Get("k", 0, Proof::kSlots).kind, AnswerKind::kBypass);
   }
   ASSERT_TRUE(a.cache->Put("k", Of("old", {}), PutCondition::kAlways).ok());
   const auto put = a.cache->Put("k", Of("more than ten bytes", {}), PutCondition::kIfAbsent);
   EXPECT_EQ(put.status().code(), Code::kTooLarge);
-  EXPECT_NE(a.cache->Get("k", 0).kind, AnswerKind::kBypass);
+  EXPECT_NE(a.cache->Get("k", 0, Proof::kSlots).kind, AnswerKind::kBypass);
 }
 
 TEST_P(CacheTest, OversizedEntryIsAMissAndCounted) {
@@ -819,9 +819,9 @@ TEST_P(CacheTest, OversizedEntryIsAMissAndCounted) {
   Process b = Spawn(options);
   Call(a, "k", {}, "more than ten bytes");
   Call(a, "small", {}, "ten bytes!");
-  EXPECT_EQ(b.cache->Get("k", 0).kind, AnswerKind::kBypass);
+  EXPECT_EQ(b.cache->Get("k", 0, Proof::kSlots).kind, AnswerKind::kBypass);
   EXPECT_EQ(b.cache->stats().Get(Counter::kMissCorrupt), 1u);
-  EXPECT_EQ(b.cache->Get("small", 0).kind, AnswerKind::kStored);
+  EXPECT_EQ(b.cache->Get("small", 0, Proof::kSlots).kind, AnswerKind::kStored);
 }
 
 TEST_P(CacheTest, ClearDropsEverythingEverywhere) {
@@ -830,10 +830,10 @@ TEST_P(CacheTest, ClearDropsEverythingEverywhere) {
   Call(a, "k", {row}, "old");
   Call(b, "k", {row}, "old");
   ASSERT_TRUE(b.cache->Put("p", Of("old", {}), PutCondition::kAlways).ok());
-  Answer plain = a.cache->Get("p", 0);
+  Answer plain = a.cache->Get("p", 0, Proof::kSlots);
   a.cache->Admit(plain, std::make_unique<Text>("old"));
   ASSERT_TRUE(b.cache->Clear().ok());
-  EXPECT_EQ(a.cache->Get("p", 0).kind, AnswerKind::kBypass);
+  EXPECT_EQ(a.cache->Get("p", 0, Proof::kSlots).kind, AnswerKind::kBypass);
   EXPECT_EQ(Call(a, "k", {row}, "new"), "new");
   EXPECT_EQ(Call(b, "k", {row}, "newer"), "new");
 }
@@ -906,7 +906,7 @@ TEST_P(CacheTest, ReadsOfWhatIsNotThereLeaveNoSlotsBehind) {
   for (std::size_t i = 0; i < 11 * keys.size(); ++i) {
     std::string key = "k" + std::to_string(i);
     keys[i % keys.size()] = std::move(key);
-    if ((i + 1) % keys.size() == 0) (void)a.cache->GetMany(keys);
+    if ((i + 1) % keys.size() == 0) (void)a.cache->GetMany(keys, Proof::kSlots);
   }
   EXPECT_LE(a.cache->local_use().slots, 100'000u);
 }
@@ -919,7 +919,7 @@ TEST_P(CacheTest, ReadOfSeveralTakesOneTripForEntriesAndOneForTokens) {
   Call(b, "two", {row, other}, "2");
   ASSERT_TRUE(b.cache->Put("three", Of("3", {}), PutCondition::kAlways).ok());
   auto calls = a.store->calls();
-  std::vector<Answer> answers = a.cache->GetMany(keys);
+  std::vector<Answer> answers = a.cache->GetMany(keys, Proof::kSlots);
   EXPECT_EQ(a.store->calls() - calls, 2u);
   for (std::size_t i = 0; i < 3; ++i) {
     ASSERT_EQ(answers[i].kind, AnswerKind::kStored) << keys[i];
@@ -931,7 +931,7 @@ TEST_P(CacheTest, ReadOfSeveralTakesOneTripForEntriesAndOneForTokens) {
 
   // What is found and is not fresh is a miss.
   ASSERT_TRUE(b.cache->Bump(std::array{other}, {}));
-  answers = a.cache->GetMany(keys);
+  answers = a.cache->GetMany(keys, Proof::kSlots);
   EXPECT_EQ(answers[0].kind, AnswerKind::kStored);
   EXPECT_EQ(answers[1].kind, AnswerKind::kBypass);
   EXPECT_EQ(a.cache->stats().Get(Counter::kStoreHit), 5u);
@@ -946,7 +946,7 @@ TEST_P(CacheTest, ReadOfSeveralThatNothingVouchesForTakesNoTripOfEach) {
     Call(a, keys.back(), {row}, "v");
   }
   const auto calls = a.store->calls();
-  for (const Answer& answer : a.cache->GetMany(keys)) {
+  for (const Answer& answer : a.cache->GetMany(keys, Proof::kSlots)) {
     EXPECT_TRUE(answer.kind == AnswerKind::kHit || answer.kind == AnswerKind::kStored);
   }
   EXPECT_LE(a.store->calls() - calls, 2u);
@@ -987,7 +987,8 @@ TEST_P(CacheTest, WhoNeverReadsTellsWhatItChangedOnceTheStoreIsBack) {
     EXPECT_FALSE(writer.cache->Delete(std::array{key + "'s own"}).ok());
     EXPECT_EQ(Call(reader, key, {row}, "new"), "old");
     writer.store->SetAvailable(true);
-    while (reader.cache->Get(key, 0).kind != AnswerKind::kBypass) std::this_thread::yield();
+    while (reader.cache->Get(key, 0, Proof::kSlots).kind != AnswerKind::kBypass)
+      std::this_thread::yield();
     while (reader.cache->Get(key + "'s own", 0).kind != AnswerKind::kBypass) {
       std::this_thread::yield();
     }

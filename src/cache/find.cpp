@@ -17,6 +17,17 @@ constexpr int kMaxVainWaits = 2;
 
 }  // namespace
 
+bool CacheImpl::Fence() {
+  if (embedded_) return true;
+  EnsureStarted();
+  if (!backplane_ || !Usable(TrustAt(), clock_.Now())) return false;
+  stats_.Add(Counter::kFenceAsked);
+  if (backplane_->Fence(options_.redis_timeout).ok()) return true;
+  // Whoever asks next need not wait as well: until a heartbeat is answered nothing is trusted.
+  trust_.End();
+  return false;
+}
+
 LocalRef CacheImpl::Peek(Tag hash, std::string_view key, std::uint64_t identity) {
   if (!pending_.empty() || closed_.load(std::memory_order_acquire)) return nullptr;
   LocalRef entry = table_.Find(hash, key);
@@ -47,7 +58,8 @@ Answer CacheImpl::FindLocal(std::string_view key, Tag hash, const FindOptions& o
     table_.Erase(*entry);
     return {};
   }
-  Freshness freshness = JudgeLocal(*entry, TrustAt(), now);
+  Freshness freshness =
+      options.proof == Proof::kSlots ? JudgeLocal(*entry, TrustAt(), now) : Freshness::kUnknown;
   if (freshness == Freshness::kUnknown && ask && store_->Available()) {
     freshness = Revalidate(*entry);
   }
@@ -270,10 +282,11 @@ Result<CacheImpl::Freed> CacheImpl::AwaitUnlock(std::string_view key, const Pati
   }
 }
 
-Answer CacheImpl::Get(std::string_view key, std::uint64_t identity) {
+Answer CacheImpl::Get(std::string_view key, std::uint64_t identity, Proof proof) {
   const Tag hash = KeyTag(key);
   FindOptions options;
   options.identity = identity;
+  options.proof = proof;
   if (closed_.load(std::memory_order_acquire)) return {};
   EnsureStarted();
   if (!pending_.empty() && !Replay()) return {};
@@ -292,12 +305,13 @@ Answer CacheImpl::Get(std::string_view key, std::uint64_t identity) {
   return answer;
 }
 
-std::vector<Answer> CacheImpl::GetMany(std::span<const std::string> keys) {
+std::vector<Answer> CacheImpl::GetMany(std::span<const std::string> keys, Proof proof) {
   std::vector<Answer> answers(keys.size());
   if (closed_.load(std::memory_order_acquire)) return answers;
   EnsureStarted();
   if (!pending_.empty() && !Replay()) return answers;
-  const FindOptions options;
+  FindOptions options;
+  options.proof = proof;
   std::vector<std::string> wanted;
   std::vector<std::size_t> places;
   std::vector<Placeholder> own;

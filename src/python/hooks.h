@@ -16,6 +16,7 @@ struct Hooks {
   PyObject* model_of = nullptr;  // label -> class
   PyObject* label_of = nullptr;  // class -> label or None
   PyObject* prefix = nullptr;    // bytes, or a callable that returns them; null: nothing
+  PyObject* fenced = nullptr;    // () -> whether slots prove as much as is asked of this read
 };
 extern Hooks hooks;
 
@@ -23,9 +24,14 @@ struct Process {
   Cache* cache = nullptr;  // null before configure and after close; owned by the CacheHandle in use
   bool keeps_local = false;  // L1 has room at all
   bool enabled = true;
-  long contexts = 0;  // under way; see context.h
+  long contexts = 0;    // under way; see context.h
+  bool strict = false;  // every read asks `fenced`
+  long fences = 0;      // blocks open in which reads do
+  [[nodiscard]] bool asks_fenced() const { return strict || fences != 0; }
   // Whether a call may be answered from L1 without asking Python.
-  [[nodiscard]] bool answers() const { return cache != nullptr && enabled && contexts == 0; }
+  [[nodiscard]] bool answers() const {
+    return cache != nullptr && enabled && contexts == 0 && !asks_fenced();
+  }
 };
 extern Process process;
 

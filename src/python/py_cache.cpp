@@ -55,6 +55,15 @@ std::vector<SchemeKnowledge> KnowledgeOf(nb::handle schemes) {
   return known;
 }
 
+// What is to prove an entry of L1 fresh for the read that begins.
+Proof ProofNow() {
+  if (!process.asks_fenced() || hooks.fenced == nullptr) return Proof::kSlots;
+  const nb::object hook = nb::borrow(hooks.fenced);  // a set_fenced() meanwhile must not free it
+  const nb::object fenced = nb::steal(PyObject_CallNoArgs(hook.ptr()));
+  if (!fenced.is_valid()) nb::raise_python_error();
+  return nb::cast<bool>(fenced) ? Proof::kSlots : Proof::kStore;
+}
+
 // What Python holds of a writer's marks.
 class PyMark {
  public:
@@ -94,6 +103,7 @@ class PyCache {
     Py_ssize_t size = 0;
     if (PyBytes_AsStringAndSize(key.ptr(), &data, &size) != 0) nb::raise_python_error();
     const std::string_view text(data, static_cast<std::size_t>(size));
+    if (ProofNow() == Proof::kStore) return Miss();
     const LocalRef entry = cache_->Peek(KeyTag(text), text, identity);
     if (!entry) return Miss();
     PyObject* copy = PyValue::Copy(*entry);
@@ -115,13 +125,15 @@ class PyCache {
     options.linger = linger;
     options.nested = nested;
     options.stale = stale;
+    options.proof = ProofNow();
     return PyAnswer::Find(cache_, text, options, patience.is_none() ? nullptr : patience.ptr());
   }
 
   std::unique_ptr<PyAnswer> GetAnswer(nb::handle key, std::uint64_t identity) const {
     DrainDropped();
     const std::string text = TextOfKey(key);
-    return PyAnswer::Of(cache_, WithoutGil([&] { return cache_->Get(text, identity); }));
+    const Proof proof = ProofNow();
+    return PyAnswer::Of(cache_, WithoutGil([&] { return cache_->Get(text, identity, proof); }));
   }
 
   nb::object Get(nb::handle key, std::uint64_t identity) const {
@@ -132,13 +144,18 @@ class PyCache {
   nb::dict GetMany(nb::handle keys) const {
     DrainDropped();
     const std::vector<std::string> texts = KeysOf(keys);
-    std::vector<Answer> answers = WithoutGil([&] { return cache_->GetMany(texts); });
+    const Proof proof = ProofNow();
+    std::vector<Answer> answers = WithoutGil([&] { return cache_->GetMany(texts, proof); });
     nb::dict found;
     for (std::size_t i = 0; i < answers.size(); ++i) {
       nb::object value = PyAnswer::Of(cache_, std::move(answers[i]))->value;
       if (!value.is(Miss())) found[nb::bytes(texts[i].data(), texts[i].size())] = value;
     }
     return found;
+  }
+
+  bool Fence() const {
+    return WithoutGil([&] { return cache_->Fence(); });
   }
 
   nb::object Ttl(nb::handle key) const {
@@ -331,6 +348,7 @@ void AddCache(nb::module_& module) {
       .def("get", &PyCache::Get, nb::arg("key"), nb::arg("identity") = 0)
       .def("get_answer", &PyCache::GetAnswer, nb::arg("key"), nb::arg("identity") = 0)
       .def("get_many", &PyCache::GetMany, nb::arg("keys"))
+      .def("fence", &PyCache::Fence)
       .def("ttl", &PyCache::Ttl, nb::arg("key"))
       .def("take", &PyCache::Take, nb::arg("tags"), nb::arg("schemes") = none)
       .def("fresh", &PyCache::Fresh, nb::arg("tags"))
@@ -393,7 +411,21 @@ void AddCache(nb::module_& module) {
         Replace(hooks.prefix, std::move(prefix));
       },
       nb::arg("prefix"));
-  module.def("enable", [](bool enabled) { process.enabled = enabled; }, nb::arg("enabled"));
+  module.def(
+      "set_fenced",
+      [](nb::object fenced) {
+        if (PyCallable_Check(fenced.ptr()) == 0) throw nb::type_error("fenced must be callable");
+        Replace(hooks.fenced, std::move(fenced));
+      },
+      nb::arg("fenced"));
+  module.def("count_fences", [](long change) { process.fences += change; }, nb::arg("change"));
+  module.def(
+      "enable",
+      [](bool enabled, bool strict) {
+        process.enabled = enabled;
+        process.strict = strict;
+      },
+      nb::arg("enabled"), nb::arg("strict") = false);
 }
 
 }  // namespace smartcache::binding

@@ -6,6 +6,7 @@ Commands come as lines of standard input, answers go as lines to standard output
 - `stocks`: those of all products, as `read` gives them
 - `hold PK`: compute anew; "queried" once the database was read; `go` lets it store; the stock
 - `save PK STOCK`: save the product; "saved"
+- `set KEY NUMBER`: store it explicitly; "set"
 - `late`: from here on, take tokens after the query instead of before, which breaks the protocol
 - `race BEGIN SECONDS`: read and save at random from that time on; what was written and seen
 """
@@ -47,7 +48,7 @@ def set_up() -> None:
 
 set_up()
 
-from djsmartcache import smart_cached  # noqa: E402
+from djsmartcache import cache_set, smart_cached  # noqa: E402
 from djsmartcache.orm.dependencies import Computation  # noqa: E402
 from tests.testapp.models import Product  # noqa: E402
 
@@ -138,6 +139,9 @@ def main() -> None:
             case ["save", pk, value]:
                 save(int(pk), int(value))
                 say("saved")
+            case ["set", key, value]:
+                cache_set(key, int(value))
+                say("set")
             case ["late"]:
                 Computation.take = take_late  # type: ignore[method-assign,assignment]
                 say("late")

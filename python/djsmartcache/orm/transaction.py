@@ -32,7 +32,7 @@ from django.db import (
     connections,
 )
 
-from djsmartcache import _core, conf, process
+from djsmartcache import _core, conf, levels, process
 from djsmartcache.exceptions import WriteRefused
 from djsmartcache.logs import log_seldom
 from djsmartcache.orm import dependencies, schemes, scopes
@@ -507,6 +507,7 @@ def ended(connection: BaseDatabaseWrapper) -> None:
 def bump(tags: set[int], tables: Tables, mark: _core.Mark | None = None) -> None:
     """Drop tokens for all processes, take a mark back, and learn which schemes the tables have."""
     known = _known(tables)
+    levels.note_write()
     try:
         replies = process.cache().bump(list(tags), known, mark)
     except Exception as error:
