@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.servers import PostgresServer, RedisServer
+from tests.servers import MariaDBServer, PostgresServer, RedisServer
 
 # How long an example takes is the machine's affair.
 hypothesis_settings.register_profile("djsmartcache", deadline=None)
@@ -52,3 +52,10 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def postgres_url(postgres: PostgresServer) -> str:
     return postgres.url
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    """Return the session's MariaDB, with its empty database `smartcache`."""
+    with MariaDBServer() as server:
+        yield server

@@ -217,6 +217,61 @@ class PostgresServer(Server):
         return {"SMARTCACHE_TEST_POSTGRES_URL": self.url}
 
 
+class MariaDBServer(Server):
+    """MariaDB that forgets, with the empty database `smartcache`. As root it runs as user mysql."""
+
+    user = "mysql" if os.geteuid() == 0 else None
+
+    @property
+    def url(self) -> str:
+        return f"mysql://smartcache@127.0.0.1:{self.port}/smartcache"
+
+    def prepare(self) -> None:
+        first = self.folder / "first.sql"
+        first.write_text(
+            "CREATE DATABASE IF NOT EXISTS smartcache CHARACTER SET utf8mb4;\n"
+            "CREATE USER IF NOT EXISTS smartcache@'%';\n"
+            "GRANT ALL ON *.* TO smartcache@'%';\n"
+        )
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        subprocess.run(
+            [
+                *(*_dying_with_parent(self.user), _program("mariadb-install-db"), "--no-defaults"),
+                *("--auth-root-authentication-method=normal", "--skip-test-db"),
+                f"--datadir={self.folder / 'data'}",
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
+
+    def command_line(self) -> list[str]:
+        settings = {
+            "datadir": self.folder / "data",
+            "port": self.port,
+            "bind-address": "127.0.0.1",
+            "socket": self.folder / "mariadb.sock",
+            "pid-file": self.folder / "mariadb.pid",
+            "init-file": self.folder / "first.sql",
+            "innodb-flush-log-at-trx-commit": 0,
+            "innodb-flush-method": "nosync",
+            "innodb-doublewrite": 0,
+            "innodb-buffer-pool-size": "64M",
+        }
+        given = [f"--{name}={value}" for name, value in settings.items()]
+        return [_program("mariadbd"), "--no-defaults", "--skip-name-resolve", *given]
+
+    def answers(self) -> bool:
+        where = ["--protocol=tcp", "-h", "127.0.0.1", "-P", str(self.port), "-u", "smartcache"]
+        probe = [_program("mariadb-admin"), "--no-defaults", *where, "status"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.run(probe, **quiet).returncode == 0
+
+    def environment(self) -> dict[str, str]:
+        return {"SMARTCACHE_TEST_MYSQL_URL": self.url}
+
+
 def _short_folder() -> str | None:
     # A Unix socket's path has 107 bytes at most, which a deep TMPDIR would exceed.
     return "/tmp" if len(tempfile.gettempdir()) > 60 else None
@@ -247,7 +302,11 @@ def _postgres_program(name: str) -> str:
     return _program(name, *sorted(folders, key=lambda f: int(f.parent.name), reverse=True))
 
 
-KINDS: dict[str, Callable[[], Server]] = {"redis": RedisServer, "postgres": PostgresServer}
+KINDS: dict[str, Callable[[], Server]] = {
+    "redis": RedisServer,
+    "postgres": PostgresServer,
+    "mariadb": MariaDBServer,
+}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ INSTALLED_APPS = [
     "django.contrib.sites",
     "djsmartcache",
     "tests.testapp",
+    "tests.matrix",
 ]
 _database = urlsplit(os.environ.get("SMARTCACHE_TEST_DATABASE_URL", ""))
 if _database.scheme:

@@ -22,10 +22,10 @@ from djsmartcache.orm.dependencies import Computation, computation
 from tests.servers import PostgresServer
 
 MYSQL = os.environ.get("SMARTCACHE_TEST_MYSQL_URL", "")
-"""A running server to test on as well: mysql://user:password@host:port/an-empty-database."""
+"""A running server to test on instead: mysql://user:password@host:port/an-empty-database."""
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql", *(["mysql"] if MYSQL else [])])
+@pytest.fixture(scope="session", params=["sqlite", "postgresql", "mysql"])
 def database(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -42,13 +42,13 @@ def database(
             "OPTIONS": {"timeout": 20, "init_command": "PRAGMA synchronous = OFF"},
         }
     elif request.param == "mysql":
-        url = urlsplit(MYSQL)
+        url = urlsplit(MYSQL or request.getfixturevalue("mariadb").url)
         settings = {
             "ENGINE": "django.db.backends.mysql",
             "HOST": url.hostname,
             "PORT": str(url.port or 3306),
             "USER": url.username,
-            "PASSWORD": url.password,
+            "PASSWORD": url.password or "",
             "NAME": url.path.lstrip("/"),
         }
     else:
