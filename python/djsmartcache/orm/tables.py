@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("djsmartcache")
 
-Control = Literal["", "begin", "commit", "ddl"]
+Control = Literal["", "begin", "chain", "commit", "ddl"]
 Scope = Literal["", "transaction", "session"]
 
 MEMO_SIZE = 4096
@@ -52,8 +52,8 @@ class Statement:
     selects: int = 0
     """SELECTs of a query each of whose tables one of them reads by FROM or JOIN; 0: not told."""
     control: Control = ""
-    """``begin``, ``commit``: it starts or ends a transaction; ``ddl``: some databases commit
-    first."""
+    """``begin``, ``commit``, ``chain``: it starts or ends a transaction, or ends one and starts
+    another; ``ddl``: some databases commit first."""
     isolation: Scope = ""
     """It sets the isolation level: of this transaction or of the session."""
     setting: Scope = ""
@@ -394,7 +394,8 @@ def _one(bare: str, sql: str, vendor: str) -> Statement:
     if re.match(r"COMMIT\s+PREPARED\b", bare, re.IGNORECASE):
         return Statement(everything=True, opaque="transaction control")
     if first in _COMMITS:
-        return Statement(opaque="transaction control", control="commit")
+        chains = re.search(r"\bAND\s+CHAIN\b", bare, re.IGNORECASE) is not None
+        return Statement(opaque="transaction control", control="chain" if chains else "commit")
     if first in ("BEGIN", "START"):
         level = _isolation(first, bare)
         return Statement(opaque="transaction control", control="begin", isolation=level)

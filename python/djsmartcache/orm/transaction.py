@@ -428,13 +428,14 @@ def follow(connection: BaseDatabaseWrapper, *, control: str) -> None:
     What the SQL wrote is noted before: it may have ended a transaction and begun another.
 
     Args:
-        control: What the text says, "begin" or "commit": all there is to know of other drivers.
+        control: What the text says, "begin", "commit" or "chain" (both): all there is to know of
+            other drivers.
     """
     state = state_of(connection)
     told = _driver_in_transaction(connection)
     if told is None:
-        told = control == "begin" or (state.begun and control != "commit")
-    over = control == "commit" or (state.begun and not told)
+        told = control in ("begin", "chain") or (state.begun and control != "commit")
+    over = control in ("commit", "chain") or (state.begun and not told)
     state.begun = told
     if over:
         settle(connection)
