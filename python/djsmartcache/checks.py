@@ -18,7 +18,7 @@ from .exceptions import SettingError
 _KINDS = {"value": "smartcache.E002", "later": "smartcache.E003"}
 _PREFIXES = (conf.PREFIX, "SMART_CACHE_")
 MIDDLEWARE = "djsmartcache.middleware.SmartCacheSessionMiddleware"
-TESTED_VENDORS = frozenset({"postgresql", "sqlite"})
+TESTED_VENDORS = {"mysql": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
 
 
 def connect() -> None:
@@ -93,11 +93,11 @@ def check_databases(app_configs: Sequence[AppConfig] | None = None, **_: Any) ->
     return [
         Warning(
             f"Database {alias!r}: djsmartcache is not tested with {vendor}.",
-            hint=f"Tested: {', '.join(sorted(TESTED_VENDORS))}.",
+            hint=f"Tested: {', '.join(TESTED_VENDORS.values())}. Elsewhere writes may go unnoticed.",
             id="smartcache.W002",
         )
         for alias in connections
-        if (vendor := connections[alias].vendor) not in TESTED_VENDORS | {"unknown"}
+        if (vendor := connections[alias].vendor) not in {*TESTED_VENDORS, "unknown"}
     ]
 
 
