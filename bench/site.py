@@ -14,18 +14,18 @@ def configure(
     """Set Django up once in this process.
 
     Args:
-        database: "sqlite" (in memory) or "postgres".
+        database: "sqlite" (in memory), "postgres" or "mysql", at the place's `postgres_url`.
     """
     import django
     from django.conf import settings as django_settings
 
-    if database == "postgres":
+    if database in ("postgres", "mysql"):
         parts = urlsplit(place.postgres_url)
         databases = {
-            "ENGINE": "django.db.backends.postgresql",
+            "ENGINE": f"django.db.backends.{parts.scheme}",
             "NAME": parts.path.lstrip("/"),
             "USER": parts.username,
-            "PASSWORD": parts.password,
+            "PASSWORD": parts.password or "",
             "HOST": parts.hostname,
             "PORT": parts.port,
         }
@@ -42,14 +42,21 @@ def configure(
     django.setup()
 
 
-def smart(place: Place, *, store: str, database: str = "sqlite", **settings: Any) -> None:
+def smart(
+    place: Place,
+    *,
+    store: str,
+    apps: tuple[str, ...] = (),
+    database: str = "sqlite",
+    **settings: Any,
+) -> None:
     """djsmartcache on ``store`` "redis" or "embedded"."""
     where = (
         {"SMARTCACHE_REDIS_URL": place.redis_url}
         if store == "redis"
         else {"SMARTCACHE_DIR": place.folder}
     )
-    configure(place, apps=("djsmartcache",), database=database, **where, **settings)
+    configure(place, apps=("djsmartcache", *apps), database=database, **where, **settings)
 
 
 def make_tables(products: int = 0) -> None:

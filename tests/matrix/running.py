@@ -69,6 +69,7 @@ class Matrix:
 
     def autocommit(self, write: Write) -> Outcome:
         """Write outside of a transaction."""
+        self._warm()
         write()
         return self._judge(write)
 

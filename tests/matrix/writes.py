@@ -56,6 +56,7 @@ EVERYWHERE = frozenset(["sqlite", "postgresql", "mysql"])
 @dataclass(frozen=True)
 class Write:
     name: str
+    group: str
     run: Callable[[], Any]
     vendors: frozenset[str]
     commits: bool
@@ -75,6 +76,7 @@ class Write:
 
 
 WRITES: dict[str, Write] = {}
+_group = ""
 
 Run = Callable[[], Any]
 
@@ -88,7 +90,7 @@ def write(
     def register(function: Run) -> Run:
         name = function.__name__
         found = frozenset(vendors) or EVERYWHERE
-        WRITES[name] = Write(name, function, found, commits, refused, undo)
+        WRITES[name] = Write(name, _group, function, found, commits, refused, undo)
         return function
 
     return register
@@ -104,6 +106,7 @@ def execute(sql: str, parameters: Any = None) -> None:
 
 
 # --- save
+_group = "save"
 
 
 @write()
@@ -229,6 +232,7 @@ def touch() -> None:
 
 
 # --- delete
+_group = "delete"
 
 
 @write()
@@ -258,6 +262,7 @@ def delete_everything() -> None:
 
 
 # --- update
+_group = "update"
 
 
 @write()
@@ -337,6 +342,7 @@ def update_of_the_other_tables() -> None:
 
 
 # --- many at once
+_group = "many at once"
 
 
 @write()
@@ -410,6 +416,7 @@ def update_or_create() -> None:
 
 
 # --- relations
+_group = "relations"
 
 
 @write()
@@ -555,6 +562,7 @@ def generic_move() -> None:
 
 
 # --- cascades
+_group = "cascades"
 
 
 @write()
@@ -622,6 +630,7 @@ def database_cascade_of_rows() -> None:
 
 
 # --- inheritance
+_group = "inheritance"
 
 
 @write()
@@ -704,6 +713,7 @@ def proxy_delete() -> None:
 
 
 # --- SQL by hand
+_group = "SQL by hand"
 
 
 @write()
@@ -890,6 +900,7 @@ def sql_database_cascade() -> None:
 
 
 # --- tools
+_group = "tools"
 
 
 @write()
@@ -954,6 +965,7 @@ def of_another_alias() -> None:
 
 
 # --- asynchronous
+_group = "asynchronous"
 
 
 @write()
@@ -1020,6 +1032,7 @@ def arelations() -> None:
 
 
 # --- in blocks
+_group = "in blocks"
 
 
 @write()

@@ -7,41 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import connection
 from django.test import override_settings
 
-from djsmartcache import process, smart_cached
+from djsmartcache import process
 from djsmartcache.orm import schemes
-from djsmartcache.orm.state import internal
-from tests.matrix import rows, shapes
-from tests.matrix.running import Cell, Matrix
+from tests.matrix import rows
+from tests.matrix.cells import SmartCells
+from tests.matrix.running import Matrix
 from tests.matrix.writes import WRITES, Write
-
-_computed: list[Cell] = []
-
-
-@smart_cached(ttl=None)
-def answer(name: str, argument: Any) -> Any:
-    _computed.append((name, argument))
-    return shapes.answer(name, argument)
-
-
-class SmartCells:
-    """The cells as entries of djsmartcache."""
-
-    def ask(self, cell: Cell) -> tuple[Any, bool]:
-        before = len(_computed)
-        value = answer(*cell)
-        return value, len(_computed) > before
-
-    def compute(self, cell: Cell) -> Any:
-        return shapes.answer(*cell)
-
-    def drop(self, cell: Cell) -> None:
-        answer.invalidate(*cell)
-
-    def unseen(self) -> Any:
-        return internal(connections[DEFAULT_DB_ALIAS])
 
 
 @pytest.fixture(scope="module")
