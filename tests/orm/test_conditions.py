@@ -498,3 +498,65 @@ def test_keys_made_by_python() -> None:
     assert entry.fresh
     Ticket.objects.create(subject="a")
     assert not entry.fresh
+
+
+class TestEither:
+    """What is found by one condition or another is dropped by rows that met or meet one of them."""
+
+    def either(self, shelf: Shelf, clause: Q) -> Recorded:
+        def function() -> list[Product]:
+            return list(Product.objects.filter(clause))
+
+        read(function)
+        Product.objects.create(name="teacher")  # the writer that learns of the columns
+        return read(function)
+
+    def test_of_two_columns(self) -> None:
+        shelf = Shelf()
+        found = self.either(shelf, Q(category=shelf.light) | Q(stock=7))
+        shelf.desk.listed = False
+        shelf.desk.save()
+        assert found.fresh
+        shelf.lamp.save()
+        assert not found.fresh
+        found = self.either(shelf, Q(category=shelf.light) | Q(stock=7))
+        shelf.desk.stock = 7
+        shelf.desk.save()
+        assert not found.fresh
+
+    def test_of_rows(self) -> None:
+        shelf = Shelf()
+        found = self.either(shelf, Q(pk=shelf.lamp.pk) | Q(pk=shelf.lamp.pk + 999))
+        shelf.desk.save()
+        assert found.fresh
+        shelf.lamp.save()
+        assert not found.fresh
+        found = self.either(shelf, Q(pk=shelf.lamp.pk) | Q(category=shelf.wood, stock__gt=9))
+        Product.objects.filter(pk=shelf.desk.pk).update(listed=False)
+        assert not found.fresh
+
+    @pytest.mark.parametrize(
+        "other",
+        [Q(stock__gt=5), ~Q(stock=0), Q(name__iexact="desk"), Q(reviews__text="good"), ~Q(stock=5)],
+    )
+    def test_a_part_that_reaches_any_row(self, other: Q) -> None:
+        shelf = Shelf()
+        for clause in (Q(category=shelf.light) | other, other | Q(category=shelf.light)):
+            found = self.either(shelf, clause)
+            shelf.desk.stock += 10
+            shelf.desk.save()
+            assert not found.fresh
+
+    def test_within_a_condition(self) -> None:
+        shelf = Shelf()
+        clause = Q(category=shelf.light) | Q(category=shelf.wood, stock=7)
+        found = self.either(shelf, Q(stock__gte=0) & clause & Q(listed=True) | Q(pk=0))
+        Product.objects.create(name="chair", category=shelf.empty)
+        Product.objects.create(name="table", category=shelf.wood, stock=7)
+        assert not found.fresh
+
+    def test_negated(self) -> None:
+        shelf = Shelf()
+        found = self.either(shelf, ~(Q(category=shelf.light) | Q(category=shelf.wood)))
+        Product.objects.create(name="chair", category=shelf.empty)
+        assert not found.fresh

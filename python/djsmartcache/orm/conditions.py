@@ -1,7 +1,8 @@
 """Which rows of one table a WHERE clause can reach: some by primary key, or those of a condition.
 
 A clause that is a conjunction reaches no row that fails one of its equalities, whatever else it
-demands. So equalities alone decide on the tags, and the rest of the clause may be of any kind.
+demands. So equalities alone decide on the tags, and the rest of the clause may be of any kind. A
+disjunction reaches what one of its parts does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from django.db.models import Transform, Value, lookups
 from django.db.models.expressions import Col, CombinedExpression
 from django.db.models.fields import related_lookups
 from django.db.models.sql.constants import INNER
-from django.db.models.sql.where import AND, WhereNode
+from django.db.models.sql.where import AND, OR, WhereNode
 
 from djsmartcache.orm.values import NULL, Render, renderer
 
@@ -65,8 +66,9 @@ def of_where(
 
 def of_query(
     query: Any, keys: dict[str, str | None], connection: BaseDatabaseWrapper
-) -> dict[str, Rows | Condition]:
-    """Give for each alias the rows that a query can reach, where they are not any.
+) -> dict[str, list[Rows | Condition]]:
+    """Give for each alias the rows that a query can reach, where they are not any: those of each
+    in the list.
 
     An equality holds on the other side of a join as well. A row that an outer join adds for want of
     a partner has NULLs, which the clause may ask for: so it limits the tables that are inner
@@ -85,9 +87,46 @@ def of_query(
             if rendered:
                 demanded.setdefault(alias, {}).setdefault(far.column, rendered)
     found = {
-        alias: _reach(columns, keys.get(alias), MAX_VALUES) for alias, columns in demanded.items()
+        alias: [reached]
+        for alias, columns in demanded.items()
+        if (reached := _reach(columns, keys.get(alias), MAX_VALUES)) is not None
     }
-    return {alias: reached for alias, reached in found.items() if reached is not None}
+    for alias, source in query.alias_map.items():
+        if alias not in found and source.join_type in (None, INNER):
+            either = _either(query.where, alias, keys.get(alias), connection)
+            if either:
+                found[alias] = either
+    return found
+
+
+def _either(
+    where: WhereNode, alias: str, key: str | None, connection: BaseDatabaseWrapper
+) -> list[Rows | Condition]:
+    """Give what the parts of a disjunction reach, if each of them limits the table."""
+    for part in _disjunctions(where):
+        found: list[Rows | Condition] = []
+        for child in part.children:
+            demanded = _demanded(WhereNode([child]), connection).get(alias, {})
+            reached = _reach(demanded, key, MAX_VALUES // len(part.children))
+            if reached is None:
+                break
+            found.append(reached)
+        else:
+            return found
+    return []
+
+
+def _disjunctions(node: WhereNode) -> Iterator[WhereNode]:
+    """Give the disjunctions that a clause demands."""
+    if node.negated:
+        return
+    if len(node.children) > 1 and node.connector != AND:
+        if node.connector == OR:
+            yield node
+        return
+    for child in node.children:
+        if isinstance(child, WhereNode):
+            yield from _disjunctions(child)
 
 
 def _demanded(where: WhereNode, connection: BaseDatabaseWrapper) -> Equalities:

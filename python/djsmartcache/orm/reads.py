@@ -140,13 +140,14 @@ def _precise(
             continue
         treated.add(name)
         found = scopes.table_tags(connection, name)
-        if isinstance(reached, conditions.Rows):
-            tags.append(found.bulk)
-            tags.extend(found.row(key) for key in reached.keys)
-        else:
-            tags.append(found.condition_bulk)
-            tags.extend(found.condition(reached.columns, values) for values in reached.values)
-            schemes.append((found.table, found.condition_bulk, reached.columns))
+        for part in reached:
+            if isinstance(part, conditions.Rows):
+                tags.append(found.bulk)
+                tags.extend(found.row(key) for key in part.keys)
+            else:
+                tags.append(found.condition_bulk)
+                tags.extend(found.condition(part.columns, values) for values in part.values)
+                schemes.append((found.table, found.condition_bulk, part.columns))
     return treated
 
 
