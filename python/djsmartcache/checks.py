@@ -93,7 +93,8 @@ def check_databases(app_configs: Sequence[AppConfig] | None = None, **_: Any) ->
     return [
         Warning(
             f"Database {alias!r}: djsmartcache is not tested with {vendor}.",
-            hint=f"Tested: {', '.join(TESTED_VENDORS.values())}. Elsewhere writes may go unnoticed.",
+            hint=f"Tested: {', '.join(TESTED_VENDORS.values())}. "
+            "With others it may miss writes, or take different values for equal.",
             id="smartcache.W002",
         )
         for alias in connections

@@ -67,6 +67,11 @@ class Matrix:
         """What the answers are after a write; only keys of new rows may be others the next time."""
         self._warm()
 
+    def touch(self) -> None:
+        """Save a row of each table as it is."""
+        rows.touch()
+        self._warm()
+
     def autocommit(self, write: Write) -> Outcome:
         """Write outside of a transaction."""
         self._warm()

@@ -6,14 +6,19 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import django
 import pytest
 from django.db import connection
+from django.db import transaction as django_transaction
+from django.db.models.functions import Now, Random
+from django.db.models.signals import post_save
 from django.test import override_settings
 
-from djsmartcache import process
-from djsmartcache.orm import schemes
-from tests.matrix import rows
-from tests.matrix.cells import SmartCells
+from djsmartcache import process, smart_cached
+from djsmartcache.orm import catalog, schemes, tables, transaction, writes
+from tests.matrix import rows, shapes
+from tests.matrix.cells import SmartCells, answer
+from tests.matrix.models import Book
 from tests.matrix.running import Matrix
 from tests.matrix.writes import WRITES, Write
 
@@ -66,3 +71,129 @@ def test_no_cell_is_stale(matrix: Matrix, write: Write) -> None:
     if not write.commits:
         assert matrix.committed(write, elsewhere).stale == set()
         assert matrix.undone(write) == set()
+
+
+def _without(kind: str) -> Callable[[Any], Any]:
+    """Break `Write.note`: leave out tags of a kind."""
+
+    def patched(original: Callable[..., Any]) -> Callable[..., Any]:
+        def note(connection: Any, tags: Any, tables: Any = None) -> None:
+            left = set(tags)
+            for table, (bulk, _) in (tables or {}).items():
+                left -= {table} if kind == "table" else {bulk}
+                tables = {} if kind == "conditions" else tables
+            original(connection, left, tables)
+
+        return note
+
+    return patched
+
+
+def _forgetting(original: Callable[..., int]) -> Callable[..., int]:
+    def take_old(self: writes.Write) -> int:
+        found = original(self)
+        self.details = set()
+        return found
+
+    return take_old
+
+
+BREAKS: dict[str, tuple[Any, str, Callable[[Any], Any], str]] = {
+    "no table tag": (transaction, "note", _without("table"), "update_expression"),
+    "no condition tags": (transaction, "note", _without("conditions"), "update_by_join"),
+    "no bulk tag": (
+        writes.Write,
+        "note",
+        lambda original: lambda self: (setattr(self, "rows", self.rows or set()), original(self)),
+        "update_by_join",
+    ),
+    "no row tags": (
+        writes.Write,
+        "note",
+        lambda original: lambda self: (setattr(self, "rows", set()), original(self)),
+        "save",
+    ),
+    "no old images": (writes.Write, "take_old", _forgetting, "save_moving"),
+    "no new images": (
+        writes.Write,
+        "by_key",
+        lambda original: lambda self, **more: original(self, **more) if more else [],
+        "save_moving",
+    ),
+    "no many-to-many tables": (
+        writes.Write,
+        "note",
+        lambda original: lambda self: "_genres" in self.table or original(self),
+        "many_to_many_add",
+    ),
+    "no cascades of the database": (
+        catalog,
+        "besides",
+        lambda original: lambda *_, **__: frozenset(),
+        "database_cascade",
+    ),
+    "no SQL by hand": (
+        tables,
+        "of_raw",
+        lambda original: lambda sql, vendor: tables.Statement(),
+        "sql_update",
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+def test_the_matrix_can_fail(matrix: Matrix, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, name, make, write = BREAKS[broken]
+    if broken == "no cascades of the database" and django.VERSION < (6, 1):
+        pytest.skip("Django makes none")
+    assert matrix.autocommit(WRITES[write]).stale == set()
+    monkeypatch.setattr(owner, name, make(getattr(owner, name)))
+    assert matrix.autocommit(WRITES[write]).stale
+
+
+def test_a_bump_before_commit_is_found(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = transaction.note
+
+    def early(connection: Any, *arguments: Any) -> None:
+        note(connection, *arguments)
+        transaction.settle(connection)
+
+    matrix.autocommit(WRITES["save_moving"])
+    monkeypatch.setattr(transaction, "note", early)
+    assert matrix.committed(WRITES["save_moving"], elsewhere).stale
+
+
+NEVER: dict[str, Callable[[], Any]] = {
+    "select_for_update": lambda: list(Book.objects.select_for_update().filter(pk=1)),
+    "order_by('?')": lambda: sorted(each.pk for each in Book.objects.order_by("?")),
+    "Now": lambda: bool(Book.objects.annotate(now=Now()).first()),
+    "Random": lambda: bool(Book.objects.annotate(chance=Random()).first()),
+}
+
+
+@pytest.mark.parametrize("what", NEVER)
+def test_what_changes_by_itself_or_locks_is_never_stored(matrix: Matrix, what: str) -> None:
+    calls: list[str] = []
+
+    @smart_cached(key=f"never:{what}", ttl=None)
+    def ask() -> Any:
+        calls.append(what)
+        with django_transaction.atomic():
+            return NEVER[what]() and len(calls)
+
+    assert [ask(), ask()] == [1, 2]
+
+
+def test_post_save_finds_the_write_of_autocommit(matrix: Matrix) -> None:
+    seen: list[Any] = []
+
+    def receiver(instance: Book, **_: Any) -> None:
+        seen.append(answer("by_rating", 4) == shapes.answer("by_rating", 4))
+        seen.append(answer("by_pk", instance.pk) == shapes.answer("by_pk", instance.pk))
+
+    post_save.connect(receiver, sender=Book)
+    try:
+        assert matrix.autocommit(WRITES["save_moving"]).stale == set()
+    finally:
+        post_save.disconnect(receiver, sender=Book)
+    assert seen == [True, True]
