@@ -96,6 +96,7 @@ def _connecting(original: Original) -> Original:
     def connect(self: BaseDatabaseWrapper) -> None:
         state = state_of(self)
         state.connecting = True
+        state.altered = ""  # of the connection before; a driver may send SQL as it connects
         try:
             original(self)
         finally:
