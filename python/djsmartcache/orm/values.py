@@ -177,7 +177,8 @@ def _number(value: Decimal) -> str | None:
 
 
 def target(field: models.Field[Any, Any]) -> models.Field[Any, Any]:
-    """Give the field whose values a column holds: of a foreign key, the one it refers to."""
-    while isinstance(field, models.ForeignKey):
-        field = field.target_field
+    """Give the field whose values a column holds: of a foreign key, the one it refers to, and of a
+    generated column what it is made as."""
+    while isinstance(field, (models.ForeignKey, models.GeneratedField)):
+        field = field.target_field if isinstance(field, models.ForeignKey) else field.output_field
     return field
