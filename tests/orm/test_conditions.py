@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db import transaction as django_transaction
-from django.db.models import Exists, F, Lookup, OuterRef, Q
-from django.db.models.functions import Now, Random
+from django.db.models import Exists, F, Lookup, OuterRef, Q, Window
+from django.db.models.functions import Now, Random, RowNumber
 from django.test.utils import CaptureQueriesContext
 
 from djsmartcache.orm import conditions, writes
@@ -559,4 +559,49 @@ class TestEither:
         shelf = Shelf()
         found = self.either(shelf, ~(Q(category=shelf.light) | Q(category=shelf.wood)))
         Product.objects.create(name="chair", category=shelf.empty)
+        assert not found.fresh
+
+
+class TestSubqueries:
+    """A condition counts beside subqueries of other tables, not beside those of its own."""
+
+    def learn(self, function: Callable[[], Any]) -> Recorded:
+        read(function)
+        Product.objects.create(name="teacher")
+        return read(function)
+
+    def test_of_another_table(self) -> None:
+        shelf = Shelf()
+        reviews = Review.objects.filter(product=OuterRef("pk"))
+        found = self.learn(
+            lambda: list(Product.objects.filter(Exists(reviews), category=shelf.light))
+        )
+        shelf.desk.save()
+        assert found.fresh
+        Review.objects.create(product=shelf.lamp, text="good")
+        assert not found.fresh
+        found = self.learn(
+            lambda: list(Product.objects.filter(~Exists(reviews), category=shelf.light))
+        )
+        shelf.desk.category = shelf.light
+        shelf.desk.save()
+        assert not found.fresh
+
+    def test_of_its_own_table(self) -> None:
+        shelf = Shelf()
+        same = Product.objects.filter(stock=OuterRef("stock")).exclude(pk=OuterRef("pk"))
+        found = self.learn(lambda: list(Product.objects.filter(Exists(same), category=shelf.light)))
+        shelf.desk.save()
+        assert not found.fresh
+
+    @pytest.mark.parametrize("both", [False, True])
+    def test_within_a_window(self, both: bool) -> None:
+        shelf = Shelf()
+        number = Window(RowNumber(), order_by=["-stock", "pk"])
+        first = Q(number=1, category=shelf.light)
+        clause = first | Q(number=2, category=shelf.light) if both else Q(number=1)
+        ranked = Product.objects.annotate(number=number)
+        found = self.learn(lambda: list(ranked.filter(clause)))
+        shelf.desk.stock = 99
+        shelf.desk.save()
         assert not found.fresh

@@ -2,7 +2,8 @@
 
 Every table that the SQL names counts. The WHERE clause of a compiled query may tell which rows it
 can reach of a table; then the tags are of those rows or of that condition, in place of the whole
-table. That holds only while the table stands in the statement once: a subquery reaches other rows.
+table. That holds only while the table stands in the statement once: a subquery that reads it too
+reaches other rows.
 """
 
 from __future__ import annotations
@@ -126,7 +127,11 @@ def _precise(
     if isinstance(compiler, SQLAggregateCompiler):
         query = query.inner_query
         selects = 2
-    if statement.selects != selects or query.extra_tables or query.combinator:
+    if query.extra_tables or query.combinator:
+        return set()
+    nested = statement.selects != selects
+    if nested and not (statement.selects > selects == 1 and compiler.qualify is None):
+        # What is asked of a window's result is asked of rows that all others were counted for.
         return set()
     connection = compiler.connection
     # Reference counts tell nothing: compiling adds joins and takes their counts back.
@@ -136,7 +141,7 @@ def _precise(
     names = list(aliases.values())
     for alias, reached in conditions.of_query(query, keys, connection).items():
         name = aliases.get(alias)
-        if name is None or names.count(name) > 1:
+        if name is None or names.count(name) > 1 or (nested and name not in statement.once):
             continue
         treated.add(name)
         found = scopes.table_tags(connection, name)

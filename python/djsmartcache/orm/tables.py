@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,6 +52,8 @@ class Statement:
     the built-in ones."""
     selects: int = 0
     """SELECTs of a query each of whose tables one of them reads by FROM or JOIN; 0: not told."""
+    once: frozenset[str] = frozenset()
+    """Tables of such a query that stand in one place of it."""
     control: Control = ""
     """``begin``, ``commit``, ``chain``: it starts or ends a transaction, or ends one and starts
     another; ``ddl``: some databases commit first."""
@@ -257,15 +260,17 @@ def _scan(sql: str, vendor: str, known: frozenset[str]) -> Statement:
         return _analyse(sql, vendor)
     words = {plain(word) for word in _WORD.findall(bare)}
     return Statement(
-        reads=found | (words & known),
+        reads=frozenset(found) | (words & known),
         calls=_calls(bare, vendor),
         selects=len(_SELECT.findall(bare)),
+        once=frozenset(name for name, places in found.items() if places == 1),
     )
 
 
-def _places(bare: str) -> frozenset[str] | None:
-    """Find the tables of a query as compilers write it; None: one may stand where they put none."""
-    found: set[str] = set()
+def _places(bare: str) -> Counter[str] | None:
+    """Count where the tables of a query stand, as compilers write it; None: one may stand where
+    they put none."""
+    found: Counter[str] = Counter()
     levels = [_NO_QUERY]  # of the brackets around
     for match in _PLACE.finditer(bare):
         kind = match.lastgroup
@@ -291,13 +296,13 @@ def _places(bare: str) -> frozenset[str] | None:
                 return None
             levels[-1] = _TABLES
             if kind == "table":
-                found.add(_last(match.group("table")))
+                found[_last(match.group("table"))] += 1
             else:
                 # More than one query may stand in them.
                 levels.append(_TABLES)
         elif kind in ("by", "odd"):
             return None
-    return frozenset(found)
+    return found
 
 
 def _calls(bare: str, vendor: str) -> frozenset[str]:
