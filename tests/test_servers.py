@@ -8,12 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import psycopg
 import pytest
 import redis
 
-from tests.servers import PostgresServer, RedisServer, main
+from tests.servers import MariaDBServer, PostgresServer, RedisServer, main
 
 
 def test_redis_answers_on_port_and_socket_and_is_emptied(redis_server: RedisServer) -> None:
@@ -45,6 +46,17 @@ def test_paused_redis_accepts_and_does_not_answer(redis_server: RedisServer) -> 
 def test_postgres_answers(postgres: PostgresServer) -> None:
     with psycopg.connect(postgres.url) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_mariadb_answers(mariadb: MariaDBServer) -> None:
+    import MySQLdb
+
+    where: dict[str, Any] = {"host": "127.0.0.1", "port": mariadb.port}
+    client = MySQLdb.connect(user="smartcache", db="smartcache", **where)
+    with client.cursor() as cursor:
+        cursor.execute("SELECT VERSION()")
+        assert "MariaDB" in cursor.fetchone()[0]
+    client.close()
 
 
 def test_a_server_dies_with_the_process_that_started_it() -> None:

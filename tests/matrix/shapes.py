@@ -641,7 +641,8 @@ def joined_rows(pk: int) -> Any:
 
 @shape(1, 3)
 def prefetched(pk: int) -> Any:
-    found = Book.objects.prefetch_related("chapters", "genres").filter(publisher=pk)
+    chapters = Prefetch("chapters", Chapter.objects.order_by("pk"))
+    found = Book.objects.prefetch_related(chapters, "genres").filter(publisher=pk)
     return [
         (fields(each), rows(each.chapters.all()), sorted(genre.name for genre in each.genres.all()))
         for each in found.order_by("pk")
