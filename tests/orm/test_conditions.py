@@ -605,3 +605,14 @@ class TestSubqueries:
         shelf.desk.stock = 99
         shelf.desk.save()
         assert not found.fresh
+
+
+@pytest.mark.parametrize("model", [Review, Product.tags.through])
+def test_a_row_that_is_only_referred_to_is_not_read(model: Any) -> None:
+    shelf = Shelf()
+    found = read(lambda: list(model.objects.filter(product=shelf.lamp.pk)))
+    shelf.lamp.save()
+    assert found.fresh
+    shelf.lamp.reviews.create(text="good")
+    shelf.lamp.tags.create(name="new")
+    assert not found.fresh

@@ -141,7 +141,9 @@ def _precise(
     names = list(aliases.values())
     for alias, reached in conditions.of_query(query, keys, connection).items():
         name = aliases.get(alias)
-        if name is None or names.count(name) > 1 or (nested and name not in statement.once):
+        if name is None or name not in statement.reads:
+            continue  # a join that compiling found to be needless
+        if names.count(name) > 1 or (nested and name not in statement.once):
             continue
         treated.add(name)
         found = scopes.table_tags(connection, name)
