@@ -130,7 +130,8 @@ def _precise(
     if query.extra_tables or query.combinator:
         return set()
     nested = statement.selects != selects
-    if nested and not (statement.selects > selects == 1 and compiler.qualify is None):
+    windowed = getattr(compiler, "qualify", True) is not None
+    if nested and (windowed or not statement.selects > selects == 1):
         # What is asked of a window's result is asked of rows that all others were counted for.
         return set()
     connection = compiler.connection

@@ -180,5 +180,6 @@ def target(field: models.Field[Any, Any]) -> models.Field[Any, Any]:
     """Give the field whose values a column holds: of a foreign key, the one it refers to, and of a
     generated column what it is made as."""
     while isinstance(field, (models.ForeignKey, models.GeneratedField)):
-        field = field.target_field if isinstance(field, models.ForeignKey) else field.output_field
+        column: Any = field
+        field = column.output_field if column.generated else column.target_field
     return field
