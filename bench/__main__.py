@@ -25,6 +25,7 @@ BENCHMARKS = (
     "stampede",
     "hit_ratio",
     "memory",
+    "freshness",
     "matrix",
     "invalidation",  # takes half an hour, most of it to fill the other caches
 )

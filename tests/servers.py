@@ -217,6 +217,33 @@ class PostgresServer(Server):
         return {"SMARTCACHE_TEST_POSTGRES_URL": self.url}
 
 
+class StandbyServer(PostgresServer):
+    """A server that follows another, and only answers reads.
+
+    Args:
+        primary: The server that it copies and follows.
+    """
+
+    def __init__(self, primary: PostgresServer) -> None:
+        self._primary = primary
+        super().__init__()
+
+    def prepare(self) -> None:
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        subprocess.run(
+            [
+                *(*_dying_with_parent(self.user), _postgres_program("pg_basebackup")),
+                *("--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"),
+                *("--host=127.0.0.1", f"--port={self._primary.port}", "--username=postgres"),
+                *("--pgdata", str(self.folder / "data")),
+            ],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
+
+
 class MariaDBServer(Server):
     """MariaDB that forgets, with the empty database `smartcache`. As root it runs as user mysql."""
 

@@ -76,7 +76,8 @@ class Flight {
 class Marked {
  public:
   virtual ~Marked() = default;
-  [[nodiscard]] virtual Marks marks() const = 0;
+  // Ends the renewal. The marks are valid as long as this lives.
+  [[nodiscard]] virtual Marks Release() = 0;
 };
 
 enum class AnswerKind : std::uint8_t { kHit, kStale, kStored, kLead, kWait, kBypass };

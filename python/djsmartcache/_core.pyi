@@ -105,15 +105,15 @@ def contexts() -> int:
     """How many contexts are under way in this process."""
 
 def enable(enabled: bool, strict: bool = False) -> None:
-    """SMARTCACHE_ENABLED: False makes every CachedFunction take its slow path. ``strict``: they do
-    so too, and every read asks what `set_fenced` was given."""
+    """SMARTCACHE_ENABLED: False makes every CachedFunction take its slow path. ``strict``: every
+    read asks what `set_fenced` was given."""
 
 def set_fenced(fenced: Callable[[], bool]) -> None:
     """What reads ask whether slots may prove an entry fresh: always where ``strict``, else while
     `count_fences` is above 0."""
 
 def count_fences(change: int) -> None:
-    """Count blocks in which reads ask: while there is one, CachedFunctions take the slow path."""
+    """Count blocks in which reads ask."""
 
 def tag(kind: Literal["t", "b", "q", "r", "c", "u"], scope: str, detail: str | bytes = "") -> int:
     """The 64-bit tag; see smartcache/tag.h for kinds. Cost: one hash."""

@@ -42,5 +42,5 @@ class LockLost(SmartCacheError, RuntimeError):
 class WriteRefused(SmartCacheError, OperationalError):
     """Nothing was committed, for the store cannot be told of it.
 
-    Only under SMARTCACHE_ON_REDIS_DOWN = "fail_closed". What handles a database that is down handles
-    it."""
+    Only under SMARTCACHE_ON_REDIS_DOWN = "fail_closed". What handles a database that is down
+    handles it."""

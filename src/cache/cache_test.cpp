@@ -989,7 +989,7 @@ TEST_P(CacheTest, WhoNeverReadsTellsWhatItChangedOnceTheStoreIsBack) {
     writer.store->SetAvailable(true);
     while (reader.cache->Get(key, 0, Proof::kSlots).kind != AnswerKind::kBypass)
       std::this_thread::yield();
-    while (reader.cache->Get(key + "'s own", 0).kind != AnswerKind::kBypass) {
+    while (reader.cache->Get(key + "'s own", 0, Proof::kSlots).kind != AnswerKind::kBypass) {
       std::this_thread::yield();
     }
   }

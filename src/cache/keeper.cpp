@@ -28,7 +28,7 @@ struct Keeper::State : StoppableThread {
     thread = StartThread("smartcache-lock", [this, &keeper] { keeper.Run(*this); });
   }
 
-  std::list<Renew> held GUARDED_BY(mutex);
+  std::list<Held> held GUARDED_BY(mutex);
   std::vector<Left> left GUARDED_BY(mutex);
 };
 
@@ -43,7 +43,7 @@ Keeper::~Keeper() { Stop(); }
 Keeper::Handle Keeper::Add(Renew renew) {
   State& state = *state_;
   const MutexLock lock(state.mutex);
-  state.held.push_front(std::move(renew));
+  state.held.push_front({std::move(renew), Now()});
   state.Start(*this);
   return {&state, state.held.begin()};
 }
@@ -64,7 +64,7 @@ void Keeper::Release(std::string_view key, std::uint64_t owner) {
 
 void Keeper::Remove(Handle& handle) {
   if (std::exchange(handle.state, nullptr) != state_.get()) return;
-  std::list<Renew> removed;  // destroyed without the mutex
+  std::list<Held> removed;  // destroyed without the mutex
   const MutexLock lock(state_->mutex);
   removed.splice(removed.begin(), state_->held, handle.held);
 }
@@ -89,7 +89,10 @@ void Keeper::RenewHeld(State& state) {
   std::vector<Renew> due;
   {
     const MutexLock lock(state.mutex);
-    due.assign(state.held.begin(), state.held.end());
+    const Instant now = Now();
+    for (const Held& held : state.held) {
+      if (now - held.since >= pause_) due.push_back(held.renew);
+    }
   }
   for (const Renew& renew : due) renew();
 }

@@ -18,10 +18,14 @@ namespace smartcache {
 class Keeper {
  public:
   using Renew = std::function<void()>;
+  struct Held {
+    Renew renew;
+    Instant since;
+  };
   struct State;
   struct Handle {
     State* state = nullptr;
-    std::list<Renew>::iterator held;
+    std::list<Held>::iterator held;
   };
 
   // `lease`: of the locks; `shortest`: of all that it renews.
@@ -30,7 +34,8 @@ class Keeper {
   Keeper(const Keeper&) = delete;
   Keeper& operator=(const Keeper&) = delete;
 
-  // Has `renew` called now and then; once more perhaps while its handle is being removed.
+  // Has `renew` called now and then, for the first time after a pause: what is over soon is not
+  // renewed. Once more perhaps while its handle is being removed.
   [[nodiscard]] Handle Add(Renew renew);
   // The lock of `key`.
   [[nodiscard]] Handle Add(std::string_view key, std::uint64_t owner);
@@ -44,7 +49,7 @@ class Keeper {
 
  private:
   // Two renewals may fail before a lease is lost.
-  static constexpr int kRenewalsPerLease = 3;
+  static constexpr int kRenewalsPerLease = 4;
   // Between attempts to release a lock.
   static constexpr Duration kReleasePause = std::chrono::milliseconds(50);
   void Run(State& state);

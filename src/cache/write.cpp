@@ -67,7 +67,10 @@ class CacheImpl::WriterMarks final : public Marked {
   ~WriterMarks() override { cache_->keeper_.Remove(renewal_); }
   WriterMarks(const WriterMarks&) = delete;
   WriterMarks& operator=(const WriterMarks&) = delete;
-  [[nodiscard]] Marks marks() const override { return {writer_, tags_}; }
+  [[nodiscard]] Marks Release() override {
+    cache_->keeper_.Remove(renewal_);
+    return {writer_, tags_};
+  }
 
  private:
   const std::shared_ptr<CacheImpl> cache_;
@@ -100,7 +103,7 @@ std::optional<BumpReply> CacheImpl::Bump(std::span<const Tag> tags,
                                          std::unique_ptr<Marked> marked) {
   EnsureStarted();
   stats_.Add(Counter::kBump, tags.size());
-  auto reply = store_->Bump(tags, schemes, marked ? marked->marks() : Marks{});
+  auto reply = store_->Bump(tags, schemes, marked ? marked->Release() : Marks{});
   if (!reply.ok()) {
     Failed(reply.status());
     stats_.Add(Counter::kBumpQueued, tags.size());

@@ -143,7 +143,11 @@ inline PyObject* Answer(PyObject* self, PyObject* const* args, std::size_t flags
   if (!MakeKey(function, call, key.text(), identity)) [[unlikely]] {
     return nullptr;
   }
-  if (process.answers()) [[likely]] {
+  // A coroutine's caller is on an event loop, which is not to wait for a fence.
+  const auto proven = [function] {
+    return !process.asks_fenced() || (!function->coroutine && ProofNow() == Proof::kSlots);
+  };
+  if (process.answers() && proven()) [[likely]] {
     if (const LocalRef entry = process.cache->Peek(KeyTag(key.text()), key.text(), identity)) {
       PyObject* copy = PyValue::Copy(*entry);
       if (copy != nullptr) [[likely]] {

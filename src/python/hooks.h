@@ -29,10 +29,12 @@ struct Process {
   long fences = 0;      // blocks open in which reads do
   [[nodiscard]] bool asks_fenced() const { return strict || fences != 0; }
   // Whether a call may be answered from L1 without asking Python.
-  [[nodiscard]] bool answers() const {
-    return cache != nullptr && enabled && contexts == 0 && !asks_fenced();
-  }
+  [[nodiscard]] bool answers() const { return cache != nullptr && enabled && contexts == 0; }
 };
 extern Process process;
+
+// What is to prove an entry of L1 fresh for the read that begins. May wait for the server, and
+// throw what the hook raises.
+Proof ProofNow();
 
 }  // namespace smartcache::binding

@@ -55,15 +55,6 @@ std::vector<SchemeKnowledge> KnowledgeOf(nb::handle schemes) {
   return known;
 }
 
-// What is to prove an entry of L1 fresh for the read that begins.
-Proof ProofNow() {
-  if (!process.asks_fenced() || hooks.fenced == nullptr) return Proof::kSlots;
-  const nb::object hook = nb::borrow(hooks.fenced);  // a set_fenced() meanwhile must not free it
-  const nb::object fenced = nb::steal(PyObject_CallNoArgs(hook.ptr()));
-  if (!fenced.is_valid()) nb::raise_python_error();
-  return nb::cast<bool>(fenced) ? Proof::kSlots : Proof::kStore;
-}
-
 // What Python holds of a writer's marks.
 class PyMark {
  public:
@@ -322,6 +313,14 @@ nb::object Configure(const nb::kwargs& settings) {
 }
 
 }  // namespace
+
+Proof ProofNow() {
+  if (!process.asks_fenced() || hooks.fenced == nullptr) return Proof::kSlots;
+  const nb::object hook = nb::borrow(hooks.fenced);  // a set_fenced() meanwhile must not free it
+  const nb::object fenced = nb::steal(PyObject_CallNoArgs(hook.ptr()));
+  if (!fenced.is_valid()) nb::raise_python_error();
+  return nb::cast<bool>(fenced) ? Proof::kSlots : Proof::kStore;
+}
 
 std::shared_ptr<Cache> CurrentCache() {
   return current == nullptr ? nullptr : nb::cast<PyCache&>(nb::handle(current)).core();

@@ -66,6 +66,8 @@ class Write:
         """The same keys, as the database gave or takes them."""
         self.details: set[tuple[str, str]] | None = None
         """Conditions of old and new images; None: not had."""
+        self._known: tuple[set[str] | None, frozenset[int], transaction.Tables] | None = None
+        """What `_changed` gave, and for which rows."""
         # SQLite refuses a transaction to write that has read before; elsewhere a failing statement
         # may leave one in which nothing can be asked.
         self.others = self._others() if self.connection.vendor != "sqlite" else None
@@ -336,6 +338,8 @@ class Write:
     def _changed(self) -> tuple[set[int], transaction.Tables]:
         """Give the tags of what is known of the rows so far, but for those of conditions, and the
         tables."""
+        if self._known is not None and self._known[0] is self.rows:
+            return set(self._known[1]), self._known[2]
         if self.others is None:
             self.others = self._others()
         tags, tables = transaction.tags_of(self.connection, self.others)
@@ -345,6 +349,7 @@ class Write:
         else:
             tags.update(self.tags.row(key) for key in self.rows)
         tables[self.tags.table] = (self.tags.condition_bulk, self.schemes.version)
+        self._known = (self.rows, frozenset(tags), tables)
         return tags, tables
 
     def mark(self) -> None:
@@ -395,8 +400,12 @@ def _columns(wanted: Sequence[str], model: type[Model]) -> dict[str, Field[Any, 
 def run(compiler: SQLCompiler, execute: Callable[[], Any]) -> Any:
     """Run a compiler that writes, and note what it changed.
 
-    Where images are wanted and no transaction is open, the statement gets one of its own.
+    Where images are wanted and no transaction is open, the statement gets one of its own. Methods of
+    one compiler call each other: the first is the write.
     """
+    hint = state_of(compiler.connection).hint
+    if isinstance(hint, Write) and hint.compiler is compiler:
+        return execute()
     write = Write(compiler)
     connection = write.connection
     own = (
