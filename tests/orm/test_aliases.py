@@ -157,10 +157,15 @@ class TestErrorsAtCommit:
     def test_a_refused_commit_leaves_no_mark_and_nothing_stale(self, shop: None) -> None:
         lamp = Product.objects.create(name="lamp")
         assert stock(lamp.pk) == 0
-        # The constraint is looked at when it commits.
-        with pytest.raises(IntegrityError), django_transaction.atomic():
+
+        @django_transaction.atomic
+        def refused() -> None:
             Product.objects.filter(pk=lamp.pk).update(stock=5)
+            # The constraint is looked at when it commits.
             Review.objects.create(product_id=lamp.pk + 1, text="of nothing")
+
+        with pytest.raises(IntegrityError):
+            refused()
         assert stock(lamp.pk) == 0
         assert state_of(connection).mark is None
         assert state_of(connection).changes is None

@@ -400,8 +400,8 @@ def _columns(wanted: Sequence[str], model: type[Model]) -> dict[str, Field[Any, 
 def run(compiler: SQLCompiler, execute: Callable[[], Any]) -> Any:
     """Run a compiler that writes, and note what it changed.
 
-    Where images are wanted and no transaction is open, the statement gets one of its own. Methods of
-    one compiler call each other: the first is the write.
+    Where images are wanted and no transaction is open, the statement gets one of its own. Methods
+    of one compiler call each other: the first is the write.
     """
     hint = state_of(compiler.connection).hint
     if isinstance(hint, Write) and hint.compiler is compiler:
