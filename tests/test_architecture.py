@@ -37,7 +37,7 @@ ROWS = (
         *("recording", "request_session", "responses"),
     ),
     ("api", "decorators", "middleware", "views"),
-    ("", "apps", "checks"),
+    ("", "apps", "checks", "management"),
 )
 
 

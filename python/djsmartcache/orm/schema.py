@@ -65,6 +65,9 @@ _QUERIES = {
     " UNION ALL SELECT DISTINCT 'trigger', c.relname, '', ''"
     " FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid"
     " WHERE NOT t.tgisinternal"
+    # But for those of `outbox`, which change nothing else.
+    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid = t.tgfoid"
+    " AND p.proname LIKE 'smartcache^_note^_%' ESCAPE '^')"
     # INSTEAD OF triggers: bit 6 of the type.
     " UNION ALL SELECT 'opaque', v.relname, '', ''"
     " FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class v ON v.oid = t.tgrelid"

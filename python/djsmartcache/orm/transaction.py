@@ -505,8 +505,12 @@ def ended(connection: BaseDatabaseWrapper) -> None:
     recount(connection)
 
 
-def bump(tags: set[int], tables: Tables, mark: _core.Mark | None = None) -> None:
-    """Drop tokens for all processes, take a mark back, and learn which schemes the tables have."""
+def bump(tags: set[int], tables: Tables, mark: _core.Mark | None = None) -> bool:
+    """Drop tokens for all processes, take a mark back, and learn which schemes the tables have.
+
+    Returns:
+        Whether the store has acknowledged it; if not, this process goes on trying.
+    """
     known = _known(tables)
     levels.note_write()
     try:
@@ -519,12 +523,13 @@ def bump(tags: set[int], tables: Tables, mark: _core.Mark | None = None) -> None
             error=error,
             level=logging.ERROR,
         )
-        return
+        return False
     if replies is not None:
         for (table, _, _), (version, columns) in zip(known, replies, strict=True):
             schemes.learn(table, version, columns)
     elif mark is not None and conf.current().on_redis_down == "fail_closed":
         _outlast()
+    return replies is not None
 
 
 def _outlast() -> None:
