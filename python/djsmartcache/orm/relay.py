@@ -223,9 +223,8 @@ class Relay:
         render = values.renderer(primary, self._connection)
         if render is None:
             return None
-        found = [render(key) for key in json.loads(keys, parse_float=Decimal)]
-        known = {key for key in found if key is not None and key != values.NULL}
-        return known if len(known) == len(set(found)) else None
+        named = {render(key) for key in json.loads(keys, parse_float=Decimal)}
+        return None if named & {None, values.NULL} else {key for key in named if key is not None}
 
     # --- the connection
 
