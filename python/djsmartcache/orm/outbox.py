@@ -87,6 +87,7 @@ def session(alias: str) -> BaseDatabaseWrapper:
     options = {**_KEEPALIVE, **own.settings_dict.get("OPTIONS", {})}
     options.pop("pool", None)  # it would be a session of others as well
     own.settings_dict.update(OPTIONS=options, AUTOCOMMIT=True)
+    own.inc_thread_sharing()  # of one thread at a time, perhaps not the one that made it
     return own
 
 

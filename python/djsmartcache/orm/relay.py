@@ -141,7 +141,9 @@ class Relay:
             return
         self._report()
         if done < ROWS and not self._notified():
-            self._wait(POLL, self._connection.connection)
+            with self._connection.wrap_database_errors:
+                socket = self._connection.connection.fileno()
+            self._wait(POLL, socket)
 
     def _outlast(self) -> None:
         """Wait until the store answers: the core tries by itself to tell it what it did not
@@ -273,12 +275,12 @@ class Relay:
                 driver.notifies.clear()
         return self._told
 
-    def _wait(self, seconds: float, driver: Any = None) -> None:
-        """Wait for a message, for `stop`, or for so long."""
+    def _wait(self, seconds: float, socket: int | None = None) -> None:
+        """Wait for a message on the socket, for `stop`, or for so long."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._wake, selectors.EVENT_READ)
-            if driver is not None:
-                selector.register(driver.fileno(), selectors.EVENT_READ)
+            if socket is not None:
+                selector.register(socket, selectors.EVENT_READ)
             selector.select(seconds)
 
     def _report(self) -> None:
