@@ -46,6 +46,9 @@ def set_up() -> None:
     # same.
     settings.SMARTCACHE_REDIS_TIMEOUT = 10
     settings.SMARTCACHE_START_LISTENER = os.environ.get("SMARTCACHE_TEST_LISTENER") != "no"
+    more = ast.literal_eval(os.environ.get("SMARTCACHE_TEST_SETTINGS", "{}"))
+    for name, value in more.items():
+        setattr(settings, name, value)
     django.setup()
 
 
