@@ -7,6 +7,7 @@ was.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -21,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
+from djsmartcache import WriteRefused
 from tests.children import Child
 from tests.orm.conftest import environment
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 from tests.slow_proxy import SlowProxy
 from tests.testapp.models import Product, Review
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, until
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 
@@ -78,6 +80,11 @@ class Site:
         self.here, self.there = self.visitors
 
     @property
+    def folder(self) -> Path:
+        assert isinstance(self.place, Path)
+        return self.place
+
+    @property
     def server(self) -> RedisServer:
         assert isinstance(self.place, RedisServer)
         return self.place
@@ -124,7 +131,7 @@ class Site:
         return told
 
     def recovers(self, keys: list[int], bound: float = BOUND) -> None:
-        """See that nothing is pending soon, all is fresh a bound later, and memory answers again."""
+        """See that soon nothing is pending, all is fresh a bound later, memory answers again."""
         end = time.monotonic() + LIMIT
         while any(self.state(visitor)["pending"] for visitor in self.visitors):
             assert time.monotonic() < end, "what was changed meanwhile was never told"
@@ -195,9 +202,11 @@ def killed(site: Site, kind: str) -> Iterator[None]:
 
     killer = threading.Thread(target=kill)
     killer.start()
-    yield
-    over.set()
-    killer.join()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
 
 
 def killed_calls(site: Site) -> contextlib.AbstractContextManager[None]:
@@ -349,8 +358,8 @@ def site(
     server: RedisServer,
     kept: dict[str, Site],
 ) -> Iterator[Site]:
-    server.start()
-    server.resume()
+    if "redis" not in kept:
+        server.restart(signal.SIGKILL)  # whatever a failed test has left
     site = kept.pop("redis", None) or Site(database, server)
     yield from _in_use(site, "redis", kept)
 
@@ -434,11 +443,322 @@ def test_while_redis_does_not_answer_reads_wait_once_and_then_not_at_all(
             while True:
                 before = proxy.asked
                 assert site.wrong(site.here, keys) == []
-                if proxy.asked == before and not self_available(site):
+                if proxy.asked == before and not site.state(site.here)["available"]:
                     break
                 assert time.monotonic() < end, "each call asks a server that does not answer"
         site.recovers(keys)
 
 
-def self_available(site: Site) -> bool:
-    return bool(site.state(site.here)["available"])
+# --- the embedded store
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bool]]:
+    """Give a folder, and whether it has a disk of its own."""
+    folder = tmp_path_factory.mktemp("disk")
+    options = ["-o", "size=8m,mode=0700", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and (
+        subprocess.run(["mount", "-t", "tmpfs", *options], capture_output=True).returncode == 0
+    )
+    yield folder, mounted
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def shelf(
+    database: dict[str, Any], disk: tuple[Path, bool], kept: dict[str, Site]
+) -> Iterator[Site]:
+    """A site on an embedded store of the least size."""
+    site = kept.pop("embedded", None) or Site(
+        database, disk[0] / "store", SMARTCACHE_EMBEDDED_MAX_BYTES=1 << 20
+    )
+    yield from _in_use(site, "embedded", kept)
+
+
+@contextlib.contextmanager
+def overfull(site: Site) -> Iterator[None]:
+    """There is more to store than there is room for, of entries and of tokens."""
+    for visitor in site.visitors:
+        assert visitor.ask("overfill", 200, FILL) == "filling"
+    yield
+    for visitor in site.visitors:
+        assert visitor.ask("overfill", 0, 0) == "over"
+
+
+@contextlib.contextmanager
+def deleted(site: Site) -> Iterator[None]:
+    """The folder is deleted again and again."""
+    over = threading.Event()
+
+    def delete() -> None:
+        while not over.wait(0.02):
+            shutil.rmtree(site.folder, ignore_errors=True)
+
+    deleter = threading.Thread(target=delete)
+    deleter.start()
+    try:
+        yield
+    finally:
+        over.set()
+        deleter.join()
+
+
+@contextlib.contextmanager
+def deleted_once(site: Site) -> Iterator[None]:
+    shutil.rmtree(site.folder)
+    yield
+
+
+@contextlib.contextmanager
+def without_space(site: Site) -> Iterator[None]:
+    """The disk is full, and the store is gone that had its room there."""
+    junk = site.folder.parent / "junk"
+    shutil.rmtree(site.folder)
+    with junk.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        junk.unlink()
+
+
+@contextlib.contextmanager
+def limited(site: Site) -> Iterator[None]:
+    """No file of the processes may grow, of a store made anew."""
+    shutil.rmtree(site.folder)
+    for visitor in site.visitors:
+        assert visitor.ask("limit", 20_000) == "limited"
+    yield
+    for visitor in site.visitors:
+        assert visitor.ask("limit", 0) == "limited"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [overfull, deleted_once, deleted, without_space, limited],
+    ids=lambda fault: fault.__name__,
+)
+def test_an_embedded_store_that_fails_costs_neither_answers_nor_writes(
+    shelf: Site, fault: Fault, disk: tuple[Path, bool]
+) -> None:
+    if fault is without_space and not disk[1]:
+        pytest.skip("no disk of its own can be mounted here: `limited` is as near as it gets")
+    keys = shelf.products(3)
+    by_here, by_there, by_both = keys
+    with fault(shelf):
+        for _ in range(3):
+            shelf.add(shelf.here, "add", by_here)
+            shelf.add(shelf.there, "aadd", by_there)
+            shelf.add(shelf.here, "aadd", by_both)
+            shelf.add(shelf.there, "add", by_both)
+            assert shelf.wrong(shelf.here, [by_here]) == []
+            assert shelf.wrong(shelf.there, [by_there]) == []
+            # One may be able to use the files before the other, which then tells it of its writes.
+            for visitor in shelf.visitors:
+                shelf.comes_right(visitor, keys, ALLOWANCE)
+        shelf.add(shelf.here, "add", by_here)
+    shelf.recovers(keys, bound=0)
+
+
+# --- writers that are killed, stopped, or take long
+
+LEASE = 0.8  # seconds
+
+
+@pytest.fixture(params=["redis", "embedded"])
+def leased(database: dict[str, Any], request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A site of either kind whose marks last for LEASE."""
+    found: Site = request.getfixturevalue("site" if request.param == "redis" else "shelf")
+    for visitor in found.visitors:
+        assert visitor.ask("lease", LEASE) == "lease"
+    yield found
+    for visitor in found.visitors:
+        assert visitor.ask("lease", 10) == "lease"
+
+
+def test_a_process_killed_anywhere_in_a_write_of_the_store_hinders_nobody(leased: Site) -> None:
+    keys = leased.products(2)
+    by_killed, by_there = keys
+    for number in range(6):
+        leased.here.tell("churn", by_killed, 0.15 + 0.03 * number)
+        leased.add(leased.there, "add", by_there)
+        assert leased.wrong(leased.there, [by_there]) == []
+        returned = int(leased.here.hear())
+        leased.add(leased.there, "aadd", by_there)
+        leased.saved[by_killed] += returned
+        # The last may have been committed or not; a backend that was left does either soon.
+        wait_for_backends()
+        stock = Product.objects.values_list("stock", flat=True).get(pk=by_killed)
+        assert stock - leased.saved[by_killed] in (0, 1)
+        leased.saved[by_killed] = stock
+        for visitor in leased.visitors:
+            leased.wrong(visitor, keys)
+    time.sleep(LEASE)
+    leased.recovers(keys)
+
+
+def wait_for_backends(longer: float = 0.0) -> None:
+    """Wait until no other session does anything, or one has done it for longer than that."""
+    end = time.monotonic() + LIMIT
+    condition = "now() - query_start > %s * interval '1 second'" if longer else "%s = 0"
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE state <> 'idle'"
+                f" AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND {condition}",
+                [longer],
+            )
+            found = cursor.fetchone()[0]
+        if bool(found) == bool(longer):
+            return
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_mark_of_a_long_statement_is_renewed_while_it_runs(leased: Site) -> None:
+    keys = leased.products(1)
+    leased.there.tell("die", *keys, 4 * LEASE)
+    wait_for_backends(longer=2 * LEASE)
+    # What is read here is old as soon as the statement is committed, of which nobody will tell.
+    leased.wrong(leased.here, keys)
+    assert leased.wrong(leased.here, keys) == []
+    assert leased.there.hear() == "killed"
+    leased.saved[keys[0]] += 1
+    time.sleep(LEASE)
+    leased.recovers(keys)
+
+
+def test_a_writer_stopped_before_its_commit_for_longer_than_its_lease_tells_of_it_after_all(
+    leased: Site,
+) -> None:
+    keys = leased.products(1)
+    leased.there.tell("stop", *keys)
+    wait_until_stopped(leased.there.pid)
+    time.sleep(2 * LEASE)
+    # Its mark is over: this is kept as though nobody were about to write.
+    assert leased.wrong(leased.here, keys) == []
+    os.kill(leased.there.pid, signal.SIGCONT)
+    assert leased.there.hear() == "saved"
+    leased.saved[keys[0]] += 1
+    leased.recovers(keys, bound=BOUND if leased.proxies else 0)
+
+
+def wait_until_stopped(pid: int) -> None:
+    end = time.monotonic() + LIMIT
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+# --- fail_closed
+
+
+@pytest.fixture
+def strict(shop: None, store: dict[str, str], settings: Any) -> Iterator[Product]:
+    settings.SMARTCACHE_ON_REDIS_DOWN = "fail_closed"
+    settings.SMARTCACHE_REDIS_TIMEOUT = TIMEOUT
+    yield Product.objects.create(name="lamp")
+    settings.SMARTCACHE_ON_REDIS_DOWN = "fail_open"
+
+
+async def asaved(product: Product) -> None:
+    product.stock += 1
+    await product.asave()
+
+
+async def acreated(product: Product) -> None:
+    await Review.objects.acreate(product=product, text="good")
+
+
+def saved(product: Product) -> None:
+    product.stock += 1
+    product.save()
+
+
+def both(product: Product) -> None:
+    with transaction.atomic():
+        Review.objects.create(product=product, text="good")
+        saved(product)
+
+
+def all_at_once(product: Product) -> None:
+    Review.objects.bulk_create(Review(product=product, text="good") for _ in range(3))
+
+
+WAYS: tuple[Callable[[Product], Any], ...] = (saved, both, all_at_once, asaved, acreated)
+
+
+@contextlib.contextmanager
+def hung(server: RedisServer) -> Iterator[None]:
+    server.pause()
+    yield
+    server.resume()
+
+
+@contextlib.contextmanager
+def read_only(server: RedisServer) -> Iterator[None]:
+    """The server is the replica of one that is not there."""
+    with server.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", free_port())
+        yield
+        client.execute_command("REPLICAOF", "NO", "ONE")
+
+
+@contextlib.contextmanager
+def gone(server: RedisServer) -> Iterator[None]:
+    server.stop(signal.SIGKILL)
+    yield
+    server.start()
+
+
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+@pytest.mark.parametrize("fault", [gone, hung, read_only], ids=lambda fault: fault.__name__)
+def test_fail_closed_refuses_every_write_and_does_no_half_of_it(
+    strict: Product, redis_server: RedisServer, fault: Any
+) -> None:
+    def counts() -> tuple[int, int]:
+        return Product.objects.get(pk=strict.pk).stock, strict.reviews.count()
+
+    with fault(redis_server):
+        for way in WAYS:
+            with pytest.raises(WriteRefused):
+                write(way, strict)
+            assert counts() == (0, 0), way.__name__
+    for way in WAYS:
+        retry(way, strict)
+    assert counts() == (3, 5)
+
+
+def write(way: Callable[[Product], Any], product: Product) -> None:
+    product.refresh_from_db()
+    if asyncio.iscoroutinefunction(way):
+        asyncio.run(way(product))
+    else:
+        way(product)
+
+
+def retry(way: Callable[[Product], Any], product: Product) -> None:
+    """Write once the circuit breaker has looked again."""
+
+    def done() -> bool:
+        with contextlib.suppress(WriteRefused):
+            write(way, product)
+            return True
+        return False
+
+    until(done)
+
+
+@pytest.mark.parametrize("store", ["redis"], indirect=True)
+def test_fail_closed_takes_writes_while_redis_is_full(
+    strict: Product, redis_server: RedisServer
+) -> None:
+    with redis_server.client() as client:
+        client.config_set("maxmemory", 1)
+        try:
+            for way in WAYS:
+                write(way, strict)
+        finally:
+            client.config_set("maxmemory", 0)

@@ -7,7 +7,8 @@ raised is an answer: its name and what it says.
 - `add PK`, `aadd PK`: two more of a product and two more reviews of it, from a task for `aadd`;
   "saved"
 - `state`: pending, available, trusted, and how many answers came from memory: JSON
-- `fill COUNT BYTES`: store so many values of that size, each by a key of its own; "filled"
+- `overfill COUNT BYTES`: store so many values of that size, and take ten tokens for each, again and
+  again while the other commands are obeyed, "filling"; 0: end that, "over"
 - `stop PK`: add one, and stop this process when the COMMIT is marked and about to be sent; "saved"
 - `lease SECONDS`: how long marks last
 - `churn PK SECONDS`: a child adds without end and stores values beside it, until it is killed after
@@ -20,6 +21,7 @@ raised is an answer: its name and what it says.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import resource
@@ -142,6 +144,31 @@ def state() -> dict[str, Any]:
     }
 
 
+_filling: list[tuple[threading.Event, threading.Thread]] = []
+
+
+def overfill(count: int, size: int) -> str:
+    if not count:
+        while _filling:
+            over, filler = _filling.pop()
+            over.set()
+            filler.join()
+        return "over"
+    over = threading.Event()
+
+    def fill() -> None:
+        for number in itertools.cycle(range(count)):
+            cache_set(f"filling:{number}", os.urandom(size))
+            first = int.from_bytes(os.urandom(4), "big")
+            process.cache().take(range(first, first + 10), [])
+            if over.wait(0.001):
+                return
+
+    _filling.append((over, threading.Thread(target=fill, daemon=True)))
+    _filling[-1][1].start()
+    return "filling"
+
+
 def fork(run: Callable[[], None]) -> int:
     connections.close_all()
     child = os.fork()
@@ -213,10 +240,8 @@ def act(words: list[str]) -> object:
             return "saved"
         case ["state"]:
             return json.dumps(state())
-        case ["fill", count, size]:
-            for number in range(int(count)):
-                cache_set(f"filling:{number}", os.urandom(int(size)))
-            return "filled"
+        case ["overfill", count, size]:
+            return overfill(int(count), int(size))
         case ["stop", pk]:
             stop(int(pk))
             return "saved"
@@ -235,13 +260,17 @@ def act(words: list[str]) -> object:
     raise AssertionError(f"{words} is no command")
 
 
+def answer(words: list[str]) -> object:
+    try:
+        return act(words)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".replace("\n", " ")
+
+
 def main() -> None:
     say("ready")
     for line in iter(sys.stdin.readline, ""):
-        try:
-            say(act(line.split()))
-        except Exception as error:
-            say(f"{type(error).__name__}: {error}".replace("\n", " "))
+        say(answer(line.split()))
 
 
 if __name__ == "__main__":
