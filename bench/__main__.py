@@ -26,6 +26,7 @@ BENCHMARKS = (
     "hit_ratio",
     "memory",
     "freshness",
+    "hearing",
     "matrix",
     "invalidation",  # takes half an hour, most of it to fill the other caches
 )
