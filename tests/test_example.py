@@ -61,14 +61,14 @@ from atlas.settings import *
 
 from djsmartcache.orm import transaction
 
-transaction.bump = lambda tags, tables: djsmartcache.invalidate_all()
+transaction.bump = lambda *_: djsmartcache.invalidate_all()
 """
 DEAF = """
 from atlas.settings import *
 
 from djsmartcache.orm import transaction
 
-transaction.bump = lambda tags, tables: None
+transaction.bump = lambda *_: None
 """
 
 
