@@ -171,9 +171,17 @@ class RedisServer(Server):
 
 
 class PostgresServer(Server):
-    """PostgreSQL that forgets: no fsync. As root it runs as user postgres, as it insists."""
+    """PostgreSQL that forgets: no fsync. As root it runs as user postgres, as it insists.
+
+    Args:
+        durable: Whether a COMMIT waits for the disk, as where it is installed.
+    """
 
     user = "postgres" if os.geteuid() == 0 else None
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
+        super().__init__()
 
     @property
     def url(self) -> str:
@@ -198,11 +206,10 @@ class PostgresServer(Server):
             "port": self.port,
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self.folder,
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
             "max_connections": 200,
         }
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         given = [f"--{name}={value}" for name, value in settings.items()]
         return [_postgres_program("postgres"), "-D", str(self.folder / "data"), *given]
 
