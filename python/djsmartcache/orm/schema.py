@@ -25,6 +25,8 @@ MAX_AGE = 60.0
 """Seconds until a schema is read again. A migration in another process is known by then; what this
 process changes itself is known at once."""
 
+_MEMO_SIZE = 1024
+
 clock = time.monotonic
 
 _OWN = "nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
@@ -123,6 +125,8 @@ class Schema:
         """Names of functions; filled by `functions`, whose judgement ages along."""
         self.columns: dict[str, dict[str, frozenset[str]]] = {}
         """How columns compare, by table; filled by `columns`, and ages along."""
+        self._besides: dict[Any, frozenset[str] | None] = {}
+        """What `besides` found; every write asks."""
         self.triggered: set[str] = set()
         """Tables with triggers: what is stored in them may not be what was sent."""
         self._others: set[str] = set()
@@ -182,13 +186,23 @@ class Schema:
             deletes: Whether rows may go.
             updates: Columns of present rows that may change, '' for the primary key; None: any.
         """
+        key = (frozenset(names), deletes, None if updates is None else frozenset(updates))
+        if key not in self._besides:
+            if len(self._besides) >= _MEMO_SIZE:
+                self._besides.clear()
+            self._besides[key] = self._find_besides(*key)
+        return self._besides[key]
+
+    def _find_besides(
+        self, names: frozenset[str], deletes: bool, updates: frozenset[str] | None
+    ) -> frozenset[str] | None:
         written = set(_closure(names, self._shown))
         if written & self._opaque:
             return None
         columns = None if updates is None else {column.lower() for column in updates}
         first = {child for name in written for child in self._children(name, deletes, columns)}
         found = set(_closure(first, self._follow))
-        return None if found & self._opaque else frozenset((written - set(names)) | found)
+        return None if found & self._opaque else frozenset((written - names) | found)
 
     def _shown(self, name: str) -> Iterator[str]:
         definition = self._views.get(name)

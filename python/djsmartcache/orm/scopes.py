@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from djsmartcache import _core
 from djsmartcache.conf import namespace
+from djsmartcache.orm.state import state_of
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,9 +31,14 @@ def database(connection: BaseDatabaseWrapper) -> str:
 
     *Cost*: connects once where the settings do not tell the name.
     """
-    if connection.vendor in ("postgresql", "mysql") and not _told_name(connection):
-        return f"{connection.vendor}:{_server_name(connection)}"
-    return named(connection)
+    state = state_of(connection)
+    settings = connection.settings_dict
+    told = (settings.get("NAME"), repr(settings.get("OPTIONS")), os.getpid())
+    if state.database is None or state.database[0] != told:
+        if connection.vendor in ("postgresql", "mysql") and not _told_name(connection):
+            return f"{connection.vendor}:{_server_name(connection)}"
+        state.database = (told, named(connection))
+    return state.database[1]
 
 
 def named(connection: BaseDatabaseWrapper) -> str:

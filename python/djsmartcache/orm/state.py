@@ -62,6 +62,7 @@ class State:
         "begun",
         "changes",
         "connecting",
+        "database",
         "default_isolated",
         "endings",
         "hidden",
@@ -95,6 +96,8 @@ class State:
         """An isolation level was set by hand, for the "transaction" or the "session"."""
         self.altered = ""
         """What changes answers was set by hand, for the "transaction" or the "session"."""
+        self.database: tuple[Any, str] | None = None
+        """Its database as tags know it, and the settings that it was told by."""
         self.connecting = False
         """It is being set up."""
         self.remade = False
