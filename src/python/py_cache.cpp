@@ -337,7 +337,7 @@ void CloseCache() {
 
 void AddCache(nb::module_& module) {
   const nb::tuple none = nb::make_tuple();
-  nb::class_<PyMark>(module, "Mark");
+  [[maybe_unused]] const nb::class_<PyMark> mark(module, "Mark");
   nb::class_<PyCache>(module, "Cache")
       .def("peek", &PyCache::Peek, nb::arg("key"), nb::arg("identity") = 0)
       .def("find", &PyCache::Find, nb::arg("key"), nb::kw_only(), nb::arg("identity") = 0,
