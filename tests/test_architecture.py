@@ -30,7 +30,15 @@ ROWS = (
     ("_core", "conf", "exceptions", "handles", "logs", "orm.switches"),
     (
         *("identities", "keys", "namesakes", "prefixes", "process", "records", "request_items"),
-        *("levels", "serializers", "waiting", "orm.dependencies", "orm.scopes", "orm.tables"),
+        *(
+            "levels",
+            "serializers",
+            "waiting",
+            "orm.dependencies",
+            "orm.scopes",
+            "orm.state",
+            "orm.tables",
+        ),
     ),
     (
         *("computing", "explicit", "invalidation", "locks", "orm", "page_keys", "page_privacy"),

@@ -46,7 +46,7 @@ PATIENCE = {"postgresql": "SET lock_timeout = 500", "mysql": "SET lock_wait_time
 
 
 def elsewhere(function: Callable[[], Any]) -> None:
-    """Call over another connection; where the database lets nobody read, there is nothing to see."""
+    """Call over another connection; nothing is seen where the database lets nobody read."""
     failed: list[BaseException] = []
 
     def run() -> None:
