@@ -167,8 +167,8 @@ class TestErrorsAtCommit:
         with pytest.raises(IntegrityError):
             refused()
         assert stock(lamp.pk) == 0
-        assert state_of(connection).mark is None
-        assert state_of(connection).changes is None
+        assert state_of(connections["default"]).mark is None
+        assert state_of(connections["default"]).changes is None
         Product.objects.filter(pk=lamp.pk).update(stock=6)
         assert stock(lamp.pk) == 6
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, connections
 from django.db import transaction as django_transaction
 
 from djsmartcache import SmartCacheError, WriteRefused, cache_set, invalidate_tags, process
@@ -113,7 +113,7 @@ def test_once_it_is_back_writes_are_saved(lamp: Product, down: RedisServer) -> N
             continue  # the circuit breaker looks again in a moment
         break
     assert stock(lamp) == 5
-    assert state_of(connection).mark is None
+    assert state_of(connections["default"]).mark is None
 
 
 def test_who_could_not_bump_returns_when_the_mark_is_over(

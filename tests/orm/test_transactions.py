@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import DatabaseError, DataError, connection
+from django.db import DatabaseError, DataError, connection, connections
 from django.db import transaction as django_transaction
 from django.db.models.signals import post_save
 from django.test import TestCase
@@ -185,6 +185,17 @@ class TestCommit:
             cursor.execute("COMMIT PREPARED 'x'")
         assert not found.fresh
 
+    def test_a_copy_is_marked_when_it_begins(self, lamp: Product) -> None:
+        if connection.vendor != "postgresql":
+            pytest.skip("PostgreSQL's way")
+        with connection.cursor() as cursor:
+            block = cursor.copy("COPY testapp_tag (name) FROM STDIN")
+            assert state_of(connections["default"]).mark is None
+            with block as copy:
+                assert state_of(connections["default"]).mark is not None
+                copy.write_row(["red"])
+        assert state_of(connections["default"]).mark is None
+
     def test_a_refused_commit_drops_nothing(self, lamp: Product) -> None:
         found = of(lamp)
         with django_transaction.atomic():
@@ -311,7 +322,7 @@ class TestSnapshots:
             pytest.skip("only PostgreSQL refuses whatever follows an error")
         f = smart_cached(key="aborted")(lambda: 7)
         with django_transaction.atomic():
-            state_of(connection).default_isolated = None
+            state_of(connections["default"]).default_isolated = None
             with connection.cursor() as cursor, pytest.raises(DataError):
                 cursor.execute("SELECT 1 / 0")
             assert f() == 7
@@ -367,7 +378,7 @@ class TestSnapshots:
 
         with django_transaction.atomic():
             Product.objects.count()
-            state_of(connection).default_isolated = None
+            state_of(connections["default"]).default_isolated = None
             assert asyncio.run(f()) == 7
         with django_transaction.atomic():
             assert not transaction.snapshot()

@@ -438,14 +438,14 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
             touched = catalog.all_tables(cursor.db)
         else:
             touched = _touched(statement, cursor.db)
-        if statement is None:
-            transaction.mark_tables(cursor.db, touched)
-        else:
-            _mark(statement, touched, cursor.db)
         if name == "copy":
             return _until_closed(call(*args, **kwargs), cursor.db, touched)
         if name == "stream":
             return _until_read(call(*args, **kwargs), cursor.db, touched)
+        if statement is None:
+            transaction.mark_tables(cursor.db, touched)
+        else:
+            _mark(statement, touched, cursor.db)
         try:
             with transaction.committing(cursor.db):
                 return call(*args, **kwargs)
@@ -464,6 +464,8 @@ def _seen(cursor: CursorWrapper, name: str, call: Original) -> Original:
 def _until_closed(
     block: Any, connection: BaseDatabaseWrapper, touched: frozenset[str]
 ) -> Iterator[Any]:
+    # Here, where the SQL is sent: what is never entered would be marked for as long as it is held.
+    transaction.mark_tables(connection, touched)
     try:
         with transaction.committing(connection), block as opened:
             yield opened
@@ -474,6 +476,7 @@ def _until_closed(
 def _until_read(
     rows: Iterable[Any], connection: BaseDatabaseWrapper, touched: frozenset[str]
 ) -> Iterator[Any]:
+    transaction.mark_tables(connection, touched)  # as above
     try:
         with transaction.committing(connection):
             yield from rows
