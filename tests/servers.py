@@ -188,13 +188,16 @@ class PostgresServer(Server):
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
 
     def prepare(self) -> None:
+        how = ("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")
+        self._make_data("initdb", *how)
+
+    def _make_data(self, program: str, *arguments: str) -> None:
         if self.user:
             shutil.chown(self.folder, self.user)
         subprocess.run(
             [
-                *(*_dying_with_parent(self.user), _postgres_program("initdb"), "--no-sync"),
-                *("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"),
-                *("--pgdata", str(self.folder / "data")),
+                *(*_dying_with_parent(self.user), _postgres_program(program), "--no-sync"),
+                *("--username=postgres", *arguments, "--pgdata", str(self.folder / "data")),
             ],
             check=True,
             stdout=subprocess.DEVNULL,
@@ -236,19 +239,8 @@ class StandbyServer(PostgresServer):
         super().__init__()
 
     def prepare(self) -> None:
-        if self.user:
-            shutil.chown(self.folder, self.user)
-        subprocess.run(
-            [
-                *(*_dying_with_parent(self.user), _postgres_program("pg_basebackup")),
-                *("--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"),
-                *("--host=127.0.0.1", f"--port={self._primary.port}", "--username=postgres"),
-                *("--pgdata", str(self.folder / "data")),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd=self.folder,
-        )
+        how = ("--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast")
+        self._make_data("pg_basebackup", *how, "--host=127.0.0.1", f"--port={self._primary.port}")
 
 
 class MariaDBServer(Server):

@@ -47,11 +47,17 @@ def _strict() -> bool:
     return conf.current().consistency == "strict"
 
 
+def _asking() -> Block | None:
+    """Give the block that asks for more than the level that is set."""
+    found = _current.get()
+    return found if found is not None and found.asks else None
+
+
 def fenced() -> bool:
     """Whether what this process knows of changes is enough for the read that begins; False: the
     store is to be asked. May wait for the server."""
-    block = _current.get()
-    if block is None or not block.asks:
+    block = _asking()
+    if block is None:
         return not _strict() or process.cache().fence()
     if not block.fenced:
         block.fenced = process.cache().fence()
@@ -78,7 +84,7 @@ def block(*, asks: bool) -> Iterator[Block]:
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
     """One call that may read several times: at the level `strict`, with one fence."""
-    if _strict() and _current.get() is None:
+    if _strict() and _asking() is None:
         with block(asks=True):
             yield
     else:
@@ -87,8 +93,8 @@ def reading() -> Iterator[None]:
 
 def waits() -> bool:
     """Whether `fenced` would wait for the server: to be called elsewhere than on an event loop."""
-    found = _current.get()
-    return _strict() if found is None or not found.asks else not found.fenced
+    found = _asking()
+    return _strict() if found is None else not found.fenced
 
 
 def note_write() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import select
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +26,7 @@ from djsmartcache import (
 from djsmartcache.middleware import COOKIE
 from tests.children import Child
 from tests.orm.conftest import environment
+from tests.slow_proxy import SlowProxy
 from tests.testapp.models import Product
 from tests.waiting import until
 
@@ -38,47 +36,9 @@ pytestmark = [
 ]
 
 
-class LateProxy:
-    """Passes connections on to a port of this machine. What the server says to those that listen
-    for messages can be held back for a while."""
-
-    def __init__(self, port: int) -> None:
-        self._target = ("127.0.0.1", port)
-        self._door = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._door.getsockname()[1])
-        self.open = threading.Event()
-        self.open.set()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._door.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._pass_on, args=[client], daemon=True).start()
-
-    def _pass_on(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self._target) as server, contextlib.suppress(OSError):
-            self._pass_all(client, server)
-
-    def _pass_all(self, client: socket.socket, server: socket.socket) -> None:
-        listens = False
-        for end in (client, server):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        while True:
-            for source in select.select([client, server], [], [])[0]:
-                data = source.recv(1 << 16)
-                if not data:
-                    return
-                listens = listens or (source is client and b"SUBSCRIBE" in data)
-                if source is server and listens:
-                    self.open.wait(30)
-                (server if source is client else client).sendall(data)
-
-    def close(self) -> None:
-        self.open.set()
-        self._door.close()
+def late(line: SlowProxy, *, messages: bool) -> None:
+    """Hold back what the server says to who listens for messages, or let it through."""
+    line.silence(listening=messages, asking=False)
 
 
 @smart_cached(ttl=None)
@@ -92,17 +52,16 @@ async def astock(pk: int) -> int:
 
 
 @pytest.fixture
-def line(shop: None, settings: Any, redis_server: Any) -> Iterator[LateProxy]:
+def line(shop: None, settings: Any, redis_server: Any) -> Iterator[SlowProxy]:
     """Let this process reach the server over a line that can be slow."""
-    proxy = LateProxy(redis_server.port)
-    settings.SMARTCACHE_REDIS_URL = f"redis://127.0.0.1:{proxy.port}/0"
-    yield proxy
-    process.close()
-    proxy.close()
+    with SlowProxy(redis_server.port) as proxy:
+        settings.SMARTCACHE_REDIS_URL = proxy.url
+        yield proxy
+        process.close()
 
 
 @pytest.fixture
-def writer(line: LateProxy, database: dict[str, Any], store: dict[str, str]) -> Iterator[Child]:
+def writer(line: SlowProxy, database: dict[str, Any], store: dict[str, str]) -> Iterator[Child]:
     Product.objects.create(pk=1, name="lamp")
     child = Child("tests.orm.worker", environment(database, store))
     assert child.hear() == "ready"
@@ -111,22 +70,22 @@ def writer(line: LateProxy, database: dict[str, Any], store: dict[str, str]) -> 
     child.close()
 
 
-def written(writer: Child, line: LateProxy) -> None:
+def written(writer: Child, line: SlowProxy) -> None:
     """Have another process write what this one, which has the old answer, does not hear of."""
     assert stock(1) == stock(1) == 0
-    line.open.clear()
+    late(line, messages=True)
     assert writer.ask("save", 1, 7) == "saved"
 
 
-def test_bounded_hears_of_it_when_the_message_arrives(writer: Child, line: LateProxy) -> None:
+def test_bounded_hears_of_it_when_the_message_arrives(writer: Child, line: SlowProxy) -> None:
     written(writer, line)
     assert stock(1) == 0, "the line was not late: the tests below prove nothing"
-    line.open.set()
+    late(line, messages=False)
     until(lambda: stock(1) == 7)
 
 
 def test_bounded_believes_its_memory_for_no_longer_than_the_bound(
-    writer: Child, line: LateProxy
+    writer: Child, line: SlowProxy
 ) -> None:
     written(writer, line)
     time.sleep(levels.BOUND)
@@ -139,31 +98,31 @@ class TestStrict:
         settings.SMARTCACHE_CONSISTENCY = "strict"
 
     def test_a_silent_listener_makes_reads_ask_the_store(
-        self, writer: Child, line: LateProxy
+        self, writer: Child, line: SlowProxy
     ) -> None:
         written(writer, line)
         assert stock(1) == 7
 
-    def test_a_late_message_is_waited_for(self, writer: Child, line: LateProxy) -> None:
+    def test_a_late_message_is_waited_for(self, writer: Child, line: SlowProxy) -> None:
         written(writer, line)
-        threading.Timer(0.05, line.open.set).start()
+        threading.Timer(0.05, late, [line], {"messages": False}).start()
         assert stock(1) == 7
         assert process.cache().trusted(), "the fence was given up"
 
-    def test_explicit_reads_too(self, writer: Child, line: LateProxy) -> None:
+    def test_explicit_reads_too(self, writer: Child, line: SlowProxy) -> None:
         cache_set("key", 1)
         assert cache_get("key") == 1
-        line.open.clear()
+        late(line, messages=True)
         assert writer.ask("set", "key", 2) == "set"
         assert cache_get("key") == 2
         assert cache_get_many(["key"]) == {"key": 2}
 
-    def test_so_do_tasks(self, writer: Child, line: LateProxy) -> None:
+    def test_so_do_tasks(self, writer: Child, line: SlowProxy) -> None:
         async def ask() -> int:
             return await astock(1)
 
         assert asyncio.run(ask()) == 0
-        line.open.clear()
+        late(line, messages=True)
         assert writer.ask("save", 1, 7) == "saved"
         assert asyncio.run(ask()) == 7
 
@@ -226,7 +185,7 @@ def _requests() -> Iterator[None]:
 @pytest.mark.usefixtures("_requests")
 class TestRequests:
     def test_one_that_wrote_gives_a_ticket_to_the_next(
-        self, writer: Child, line: LateProxy, settings: Any
+        self, writer: Child, line: SlowProxy, settings: Any
     ) -> None:
         settings.SMARTCACHE_CONSISTENCY = "session"
         client, other = Client(), Client()
@@ -240,7 +199,7 @@ class TestRequests:
         assert client.get("/show").content == b"7 7"
         assert client.get("/page").content == b"7"
 
-    def test_in_tasks_as_well(self, writer: Child, line: LateProxy, settings: Any) -> None:
+    def test_in_tasks_as_well(self, writer: Child, line: SlowProxy, settings: Any) -> None:
         settings.SMARTCACHE_CONSISTENCY = "session"
 
         async def ask() -> list[bytes]:
@@ -248,13 +207,13 @@ class TestRequests:
             await client.get("/ashow")
             assert COOKIE in (await client.get("/achange")).cookies
             await client.get("/ashow")
-            line.open.clear()
+            late(line, messages=True)
             await asyncio.to_thread(writer.ask, "save", 1, 7)
             return [(await each.get("/ashow")).content for each in (other, client)]
 
         assert asyncio.run(ask()) == [b"0 0", b"7 7"]
 
-    def test_forged_tickets_are_none(self, writer: Child, line: LateProxy, settings: Any) -> None:
+    def test_forged_tickets_are_none(self, writer: Child, line: SlowProxy, settings: Any) -> None:
         settings.SMARTCACHE_CONSISTENCY = "session"
         client = Client()
         client.cookies[COOKIE] = "1:2:3"
@@ -272,7 +231,7 @@ class TestRequests:
         assert COOKIE not in Client().get("/change").cookies
 
     def test_strict_fences_once_for_each_request(
-        self, writer: Child, line: LateProxy, settings: Any
+        self, writer: Child, line: SlowProxy, settings: Any
     ) -> None:
         settings.SMARTCACHE_CONSISTENCY = "strict"
         client = Client()
@@ -285,7 +244,7 @@ class TestRequests:
 
 
 class TestTickets:
-    def test_a_block_with_one_reads_what_was_written(self, writer: Child, line: LateProxy) -> None:
+    def test_a_block_with_one_reads_what_was_written(self, writer: Child, line: SlowProxy) -> None:
         written(writer, line)
         ticket = session_ticket()
         assert stock(1) == 0
@@ -294,7 +253,7 @@ class TestTickets:
 
     @pytest.mark.parametrize("ticket", [None, "", "forged", "a:b:c"])
     def test_without_one_it_reads_as_ever(
-        self, writer: Child, line: LateProxy, ticket: str | None
+        self, writer: Child, line: SlowProxy, ticket: str | None
     ) -> None:
         written(writer, line)
         with smartcache_session(ticket):
