@@ -218,8 +218,10 @@ def test_a_server_may_ask_for_a_certificate(
 
 
 def test_a_server_without_tls_is_found_out_in_time(
-    use: Use, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    use: Use, settings: Any, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # It takes a greeting for the beginning of a command, and waits for the rest.
+    settings.SMARTCACHE_REDIS_TIMEOUT = 0.1
     use(redis_server.url.replace("redis://", "rediss://"))
     began = time.monotonic()
     said = failure(caplog)

@@ -987,8 +987,9 @@ TEST_P(CacheTest, WhoNeverReadsTellsWhatItChangedOnceTheStoreIsBack) {
     EXPECT_FALSE(writer.cache->Delete(std::array{key + "'s own"}).ok());
     EXPECT_EQ(Call(reader, key, {row}, "new"), "old");
     writer.store->SetAvailable(true);
-    while (reader.cache->Get(key, 0, Proof::kSlots).kind != AnswerKind::kBypass)
+    while (reader.cache->Get(key, 0, Proof::kSlots).kind != AnswerKind::kBypass) {
       std::this_thread::yield();
+    }
     while (reader.cache->Get(key + "'s own", 0, Proof::kSlots).kind != AnswerKind::kBypass) {
       std::this_thread::yield();
     }

@@ -18,6 +18,7 @@ from djsmartcache import (
     cache_get_many,
     cache_set,
     levels,
+    prefixes,
     process,
     session_ticket,
     smart_cached,
@@ -52,12 +53,19 @@ async def astock(pk: int) -> int:
 
 
 @pytest.fixture
-def line(shop: None, settings: Any, redis_server: Any) -> Iterator[SlowProxy]:
+def line(
+    shop: None, settings: Any, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[SlowProxy]:
     """Let this process reach the server over a line that can be slow."""
+    # A run of tests has keys of its own, if a test database was made in it; workers know of none.
+    monkeypatch.setattr(prefixes, "_run", b"")
+    prefixes.forget()
     with SlowProxy(redis_server.port) as proxy:
         settings.SMARTCACHE_REDIS_URL = proxy.url
         yield proxy
         process.close()
+    monkeypatch.undo()
+    prefixes.forget()
 
 
 @pytest.fixture

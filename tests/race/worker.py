@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
 import os
 import random
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 
 from tests.race import adapters
@@ -89,7 +89,7 @@ class Worker:
         django.setup()
         self.adapter.install()
         self._reads = {
-            name: self._in_task(read) if inspect.iscoroutinefunction(read) else read
+            name: self._in_task(read) if iscoroutinefunction(read) else read
             for name, read in self.adapter.reads().items()
         }
         self._loop = asyncio.new_event_loop()
