@@ -9,13 +9,14 @@ import late_schemes
 import marks
 import schemes
 import slots
+import standing
 import tokens
 from explorer import explore
 
 
 def main() -> int:
     wrong = right = 0
-    for module in (tokens, slots, counter, schemes, flights, marks, late_schemes):
+    for module in (tokens, slots, counter, schemes, flights, marks, standing, late_schemes):
         print(module.__doc__.splitlines()[0])
         for name, model, must_hold in module.MODELS:
             began = time.perf_counter()

@@ -71,12 +71,18 @@ class Flight {
   virtual void Subscribe(std::function<void()> done) = 0;
 };
 
+// The tags of a table of which every entry of it carries one.
+struct CoarseTags {
+  Tag table = 0, bulk = 0, condition_bulk = 0;
+};
+
 // A writer's marks, renewed as long as it lives. Destroying it leaves them to their lease, as a
 // writer does that dies.
 class Marked {
  public:
   virtual ~Marked() = default;
-  // Ends the renewal. The marks are valid as long as this lives.
+  // Ends the renewal, and gives what the bump is to take back. The marks are valid as long as this
+  // lives.
   [[nodiscard]] virtual Marks Release() = 0;
 };
 
@@ -178,6 +184,9 @@ class Cache {
   // store is down.
   virtual std::unique_ptr<Marked> Mark(std::span<const Tag> tags,
                                        std::span<const SchemeKnowledge> schemes) = 0;
+  // As Mark, of whole tables: by marks that stand for as long as this process goes on writing to
+  // them, so that most calls need no round trip.
+  virtual std::unique_ptr<Marked> Stand(std::span<const CoarseTags> tables) = 0;
   // What the store has registered, after the bump, for each table asked. Takes `marked` back, which
   // may be null. When the store is down the bump is queued, nothing is served until it has been
   // replayed, and nullopt is returned.

@@ -3,7 +3,7 @@
 Every call that may block releases the GIL. Nothing here imports Django.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, final
 
 HIT: Final[int]
@@ -227,6 +227,11 @@ class Cache:
         """Say what is about to be committed, before the database is told to: should this process
         die before it bumps, the tokens of these tags end with the mark's lease. None: the store is
         down.
+        """
+    def stand(self, tables: Iterable[tuple[int, int, int]]) -> Mark | None:
+        """As `mark`, of whole tables, each by its table, bulk and condition-bulk tag: by marks that
+        stand for as long as this process goes on writing to them, so that most calls cost no round
+        trip.
         """
     def bump(
         self,

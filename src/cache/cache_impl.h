@@ -21,6 +21,7 @@
 #include "cache/keeper.h"
 #include "cache/pending.h"
 #include "cache/replayer.h"
+#include "cache/standing.h"
 #include "flight/flights.h"
 #include "l1/local_table.h"
 #include "smartcache/cache.h"
@@ -54,6 +55,7 @@ class CacheImpl final : public Cache,
 
   std::unique_ptr<Marked> Mark(std::span<const Tag> tags,
                                std::span<const SchemeKnowledge> schemes) override;
+  std::unique_ptr<Marked> Stand(std::span<const CoarseTags> tables) override;
   using Cache::Bump;
   std::optional<BumpReply> Bump(std::span<const Tag> tags, std::span<const SchemeKnowledge> schemes,
                                 std::unique_ptr<Marked> marked) override;
@@ -185,6 +187,7 @@ class CacheImpl final : public Cache,
   Pending pending_;
   Hints hints_;
   Keeper keeper_;
+  Standing standing_;
   struct KeptFailure {
     Mutex mutex;
     std::optional<Failure> last GUARDED_BY(mutex);

@@ -204,6 +204,16 @@ INSTANTIATE_TEST_SUITE_P(Modes, CacheTest,
                          testing::Values(Mode::kEmbedded, Mode::kListener, Mode::kNoListener),
                          [](const auto& mode) { return NameOf(mode.param); });
 
+// A table whose entries carry `row`.
+constexpr CoarseTags kTable{70, 7, 71};
+
+// Writes to the table, as a writer that lives.
+void Write(Process& process) {
+  auto marked = process.cache->Stand(std::array{kTable});
+  ASSERT_NE(marked, nullptr);
+  ASSERT_TRUE(process.cache->Bump(std::array{kTable.table}, {}, std::move(marked)));
+}
+
 TEST_P(CacheTest, ComputesOnceForAllProcesses) {
   Process a = Spawn();
   Process b = Spawn();
@@ -294,11 +304,120 @@ TEST_P(CacheTest, SlowWritersMarksAreRenewed) {
   EXPECT_EQ(Call(a, "k", {row}, "new"), "old") << "a mark is left that nobody renews";
 }
 
+TEST_P(CacheTest, SecondWriteToATableIsMarkedAlready) {
+  Process a = Spawn();
+  if (a.backplane != nullptr) a.backplane->Beat();
+  Write(a);
+  const auto calls = a.store->calls();
+  Write(a);
+  const bool trusted = GetParam() != Mode::kNoListener;
+  EXPECT_EQ(a.store->calls(), calls + (trusted ? 1 : 2)) << "the bump alone";
+}
+
+TEST_P(CacheTest, WriterThatDiesUnderAStandingMarkLeavesNothingStale) {
+  Process a = Spawn();
+  Process b = Spawn();
+  if (b.backplane != nullptr) b.backplane->Beat();
+  Write(b);
+  Call(a, "k7", {kTable.bulk}, "old");
+  Call(a, "k8", {other}, "old");
+  ASSERT_NE(b.cache->Stand(std::array{kTable}), nullptr);  // and is never heard of again
+  EXPECT_EQ(Call(a, "k7", {kTable.bulk}, "new"), "old");
+  clock.Advance(a.cache->options().mark_lease);
+  for (Process* process : {&a, &b}) {
+    if (process->backplane != nullptr) process->backplane->Beat();
+    EXPECT_EQ(Call(*process, "k7", {kTable.bulk}, "new"), "new");
+    EXPECT_EQ(Call(*process, "k8", {other}, "new"), "old");
+  }
+}
+
+TEST_P(CacheTest, MarkThatWasNotRenewedInTimeIsPlacedAnew) {
+  Process a = Spawn();
+  Write(a);
+  clock.Advance(a.cache->options().mark_lease / 2);
+  if (a.backplane != nullptr) a.backplane->Beat();
+  const auto calls = a.store->calls();
+  Write(a);
+  EXPECT_EQ(a.store->calls(), calls + 2) << "a mark, and the bump";
+}
+
+TEST_P(CacheTest, NothingStandsAfterAnUnknownOutcomeOrALostBump) {
+  Process a = Spawn();
+  if (a.backplane != nullptr) a.backplane->Beat();
+  Write(a);
+  a.cache->Stand(std::array{kTable}).reset();  // as where the connection was lost at COMMIT
+  auto calls = a.store->calls();
+  Write(a);
+  EXPECT_EQ(a.store->calls(), calls + 2);
+  auto marked = a.cache->Stand(std::array{kTable});
+  a.store->SetFault(MemoryStore::Fault::kAnswerLost);
+  EXPECT_FALSE(a.cache->Bump(std::array{kTable.table}, {}, std::move(marked)));
+  a.store->SetFault(MemoryStore::Fault::kNone);
+  calls = a.store->calls();
+  marked = a.cache->Stand(std::array{kTable});
+  EXPECT_GE(a.store->calls(), calls + 1) << "was not marked again";
+}
+
+TEST_P(CacheTest, NothingStandsOfAStoreThatWasLostFromSight) {
+  Process a = Spawn();
+  if (a.backplane == nullptr) GTEST_SKIP() << "nobody tells";
+  a.backplane->Beat();
+  Write(a);
+  a.backplane->Disconnect();
+  a.backplane->Connect();
+  a.backplane->Beat();
+  const auto calls = a.store->calls();
+  Write(a);
+  EXPECT_EQ(a.store->calls(), calls + 2) << "the store may have forgotten the mark";
+}
+
+TEST_P(CacheTest, ClosingTakesStandingMarksBack) {
+  Process a = Spawn();
+  Process b = Spawn();
+  if (b.backplane != nullptr) b.backplane->Beat();
+  Write(b);
+  Call(a, "k7", {kTable.bulk}, "old");
+  b.cache->Close();
+  clock.Advance(a.cache->options().mark_lease);
+  if (a.backplane != nullptr) a.backplane->Beat();
+  EXPECT_EQ(Call(a, "k7", {kTable.bulk}, "new"), "old");
+}
+
+TEST_P(CacheTest, StandingMarksAreRenewedAndTakenBackWhenIdle) {
+  Options options;
+  options.mark_lease = milliseconds(60);
+  Process a = Spawn(options);
+  if (a.backplane != nullptr) a.backplane->Beat();
+  if (GetParam() == Mode::kNoListener) GTEST_SKIP() << "nothing stands";
+  Write(a);
+  const auto calls = a.store->calls();
+  const Instant end = After(Clock::System().Now(), seconds(10));
+  const auto called = [&](std::uint64_t times) {
+    while (a.store->calls() < calls + times && Clock::System().Now() < end) {
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return a.store->calls() >= calls + times;
+  };
+  EXPECT_TRUE(called(2));
+  clock.Advance(seconds(1));
+  if (a.backplane != nullptr) a.backplane->Beat();
+  Call(a, "k", {kTable.bulk}, "old");
+  // The renewal that follows finds it idle.
+  std::this_thread::sleep_for(milliseconds(100));
+  const auto last = a.store->calls();
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(a.store->calls(), last) << "is renewed still";
+  clock.Advance(seconds(1));
+  if (a.backplane != nullptr) a.backplane->Beat();
+  EXPECT_EQ(Call(a, "k", {kTable.bulk}, "new"), "old");
+}
+
 TEST_P(CacheTest, NothingIsMarkedWhileTheStoreIsDown) {
   Process a = Spawn();
   for (const auto fault : {MemoryStore::Fault::kDown, MemoryStore::Fault::kAnswerLost}) {
     a.store->SetFault(fault);
     EXPECT_EQ(a.cache->Mark(std::array{row}, {}), nullptr);
+    EXPECT_EQ(a.cache->Stand(std::array{kTable}), nullptr);
   }
 }
 

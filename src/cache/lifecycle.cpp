@@ -23,6 +23,7 @@ CacheImpl::CacheImpl(Options options, std::unique_ptr<Store> store,
       table_(options_.local_max_bytes, stats_),
       trust_(options_.trust_bound),
       keeper_(*store_, options_.lock_timeout, std::min(options_.lock_timeout, options_.mark_lease)),
+      standing_(*store_, clock_, keeper_, options_.mark_lease),
       replayer_([this] { return Replay(); }, options_.replay_pause) {}
 
 CacheImpl::~CacheImpl() { Close(); }
@@ -63,6 +64,7 @@ void CacheImpl::Close() {
   // Once more: nobody else knows of it.
   if (!pending_.empty()) (void)Replay(After(clock_.Now(), kLastReplay));
   keeper_.Stop();
+  standing_.TakeBack();
   if (listener_.exchange(Listener::kClosed) == Listener::kStarted) backplane_->Stop();
   trust_.End();
   table_.Clear();
@@ -95,6 +97,7 @@ std::optional<Cache::Failure> CacheImpl::LastFailure() {
 
 void CacheImpl::OnConnected(std::uint64_t epoch) {
   epoch_.store(epoch, std::memory_order_relaxed);
+  standing_.Forsake();
   trust_.End();
   slots_.DropAll();
 }

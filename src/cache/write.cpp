@@ -1,7 +1,9 @@
 // The way of a write: tell the store, then forget here. Explicit stores likewise.
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
+#include "base/forks.h"
 #include "base/random.h"
 #include "cache/cache_impl.h"
 
@@ -55,27 +57,43 @@ bool CacheImpl::ReplaySome() {
   return true;
 }
 
+// The marks of one writer; or, where its tables are marked by standing ones, those that it gets in
+// case that it takes long.
 class CacheImpl::WriterMarks final : public Marked {
  public:
-  WriterMarks(std::shared_ptr<CacheImpl> cache, std::uint64_t writer, std::vector<Tag> tags)
-      : cache_(std::move(cache)), writer_(writer), tags_(std::move(tags)) {
-    renewal_ = cache_->keeper_.Add([&cache = *cache_, writer, tags = tags_] {
+  WriterMarks(std::shared_ptr<CacheImpl> cache, std::uint64_t writer, std::vector<Tag> tags,
+              bool stands)
+      : cache_(std::move(cache)),
+        writer_(writer),
+        tags_(std::move(tags)),
+        stands_(stands),
+        placed_(std::make_shared<std::atomic<bool>>(!stands)) {
+    renewal_ = cache_->keeper_.Add([&cache = *cache_, writer, tags = tags_, placed = placed_] {
+      placed->store(true);
       // One that cannot be renewed ends, and with it what is read of its tags meanwhile.
       (void)cache.store_->Mark(writer, cache.options_.mark_lease, tags, {});
     });
   }
-  ~WriterMarks() override { cache_->keeper_.Remove(renewal_); }
+  ~WriterMarks() override {
+    if (stands_ && !released_ && forks_ == Forks()) cache_->standing_.Forsake();
+    cache_->keeper_.Remove(renewal_);
+  }
   WriterMarks(const WriterMarks&) = delete;
   WriterMarks& operator=(const WriterMarks&) = delete;
   [[nodiscard]] Marks Release() override {
     cache_->keeper_.Remove(renewal_);
-    return {writer_, tags_};
+    released_ = true;
+    return placed_->load() ? Marks{writer_, tags_} : Marks{};
   }
 
  private:
   const std::shared_ptr<CacheImpl> cache_;
   const std::uint64_t writer_;
   const std::vector<Tag> tags_;
+  const bool stands_;
+  const std::uint64_t forks_ = Forks();
+  const std::shared_ptr<std::atomic<bool>> placed_;
+  bool released_ = false;
   Keeper::Handle renewal_;
 };
 
@@ -95,7 +113,28 @@ std::unique_ptr<Marked> CacheImpl::Mark(std::span<const Tag> tags,
     return nullptr;
   }
   stats_.Add(Counter::kMark, tags.size());
-  return std::make_unique<WriterMarks>(shared_from_this(), writer, std::move(marked));
+  return std::make_unique<WriterMarks>(shared_from_this(), writer, std::move(marked), false);
+}
+
+std::unique_ptr<Marked> CacheImpl::Stand(std::span<const CoarseTags> tables) {
+  std::vector<Tag> tags;
+  for (const CoarseTags& table : tables) {
+    tags.insert(tags.end(), {table.table, table.bulk, table.condition_bulk});
+  }
+  EnsureStarted();
+  // Whether the store is the one that was told is known while its listener is heard.
+  if (!Usable(TrustAt(), clock_.Now())) return Mark(tags, {});
+  if (closed_.load(std::memory_order_acquire) || !store_->Available()) return nullptr;
+  if (!standing_.Covers(tables)) {
+    const Status status = standing_.Place(tables);
+    for (const Tag tag : tags) slots_.Drop(tag);  // as in Mark
+    if (!status.ok()) {
+      Failed(status);
+      return nullptr;
+    }
+    stats_.Add(Counter::kMark, tags.size());
+  }
+  return std::make_unique<WriterMarks>(shared_from_this(), RandomU64(), std::move(tags), true);
 }
 
 std::optional<BumpReply> CacheImpl::Bump(std::span<const Tag> tags,
@@ -106,6 +145,8 @@ std::optional<BumpReply> CacheImpl::Bump(std::span<const Tag> tags,
   auto reply = store_->Bump(tags, schemes, marked ? marked->Release() : Marks{});
   if (!reply.ok()) {
     Failed(reply.status());
+    // What was changed ends with its marks, until it is replayed.
+    standing_.Forsake();
     stats_.Add(Counter::kBumpQueued, tags.size());
     pending_.AddTags(tags);
     for (const auto& known : schemes) pending_.AddTags(std::array{known.condition_bulk});

@@ -493,6 +493,28 @@ TYPED_TEST_P(StoreConformance, RenewedMarkLastsLonger) {
   EXPECT_GT(this->store_->Mint(std::vector<Tag>{7}, {})->tokens.at(0).ttl, this->kLong);
 }
 
+TYPED_TEST_P(StoreConformance, TokensLiveOnWithARenewedMark) {
+  const Token before = this->MintOne(*this->store_, 7);
+  ASSERT_TRUE(this->store_->Mark(11, this->kShort, std::vector<Tag>{7}, {}).ok());
+  ASSERT_TRUE(this->store_->Mark(11, this->kLease, std::vector<Tag>{7}, {}).ok());
+  const auto renewed = this->store_->Mint(std::vector<Tag>{7}, {});
+  ASSERT_TRUE(renewed.ok());
+  EXPECT_EQ(renewed->tokens[0].token, before);
+  EXPECT_GT(renewed->tokens[0].ttl, this->kShort);
+  EXPECT_LE(renewed->tokens[0].ttl, this->kLease);
+}
+
+TYPED_TEST_P(StoreConformance, NoRenewalProlongsPastAnothersDeadline) {
+  const auto other = this->Open();
+  this->MintOne(*this->store_, 7);
+  ASSERT_TRUE(this->store_->Mark(11, this->kShort, std::vector<Tag>{7}, {}).ok());
+  ASSERT_TRUE(other->Mark(12, this->kLease, std::vector<Tag>{7}, {}).ok());
+  ASSERT_TRUE(other->Mark(12, this->kLease, std::vector<Tag>{7}, {}).ok());
+  EXPECT_LE(this->store_->Mint(std::vector<Tag>{7}, {})->tokens.at(0).ttl, this->kShort);
+  EXPECT_TRUE(this->harness_.Eventually(
+      this->kShort, [&] { return this->TokenOf(*this->store_, 7) == kNoToken; }));
+}
+
 TYPED_TEST_P(StoreConformance, MarksOutliveAClear) {
   const auto other = this->Open();
   ASSERT_TRUE(this->store_->Mark(11, this->kLease, std::vector<Tag>{7}, {}).ok());
@@ -563,6 +585,8 @@ TYPED_TEST_P(StoreConformance, CountsEveryChangeOthersMustNotice) {
   changed("touch");
   ASSERT_TRUE(store.Delete(std::vector<std::string>{"k"}).ok());
   changed("delete");
+  this->MintOne(store, 7);
+  last = other->ChangeCounter().value();
   ASSERT_TRUE(store.Mark(11, this->kLease, std::vector<Tag>{7}, {}).ok());
   changed("mark");
   const SchemeRequest scheme{7, 8, "kind"};
@@ -643,7 +667,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     UserLocksAreApartFromEntryLocks, RegisteringASchemeDropsTheConditionBulk,
     BumpWithStaleSchemesDropsTheConditionBulk, TokensOfADeadWritersTagsEndWithItsLease,
     BumpTakesTheMarksBack, OneWriterDoesNotTakeBackAnothersMarks, RenewedMarkLastsLonger,
-    MarksOutliveAClear, SchemeThatAMarkingWriterDidNotKnowEndsWithItsLease, KeyTokensAreMarkedToo,
+    TokensLiveOnWithARenewedMark, NoRenewalProlongsPastAnothersDeadline, MarksOutliveAClear,
+    SchemeThatAMarkingWriterDidNotKnowEndsWithItsLease, KeyTokensAreMarkedToo,
     CountsEveryChangeOthersMustNotice, NoReaderKeepsATokenPastAnAcknowledgedBump,
     OneOfManyFillsPerLock);
 

@@ -180,6 +180,15 @@ class PyCache {
     return marked ? std::make_unique<PyMark>(std::move(marked)) : nullptr;
   }
 
+  std::unique_ptr<PyMark> Stand(nb::handle tables) const {
+    std::vector<CoarseTags> coarse;
+    for (const nb::handle table : tables) {
+      coarse.push_back({nb::cast<Tag>(table[0]), nb::cast<Tag>(table[1]), nb::cast<Tag>(table[2])});
+    }
+    auto marked = WithoutGil([&] { return cache_->Stand(coarse); });
+    return marked ? std::make_unique<PyMark>(std::move(marked)) : nullptr;
+  }
+
   nb::object Bump(nb::handle tags, nb::handle schemes, PyMark* mark) const {
     DrainDropped();
     const auto bumped = nb::cast<std::vector<Tag>>(tags);
@@ -352,6 +361,7 @@ void AddCache(nb::module_& module) {
       .def("take", &PyCache::Take, nb::arg("tags"), nb::arg("schemes") = none)
       .def("fresh", &PyCache::Fresh, nb::arg("tags"))
       .def("mark", &PyCache::Mark, nb::arg("tags"), nb::arg("schemes") = none)
+      .def("stand", &PyCache::Stand, nb::arg("tables"))
       .def("bump", &PyCache::Bump, nb::arg("tags"), nb::arg("schemes") = none,
            nb::arg("mark") = nb::none())
       .def("put", &PyCache::Put, nb::arg("key"), nb::arg("value").none(), nb::kw_only(),

@@ -4,6 +4,7 @@ Commands come as lines of standard input, answers go as lines to standard output
 
 - `die STEP HOW PK VALUE PREFIX`: a child, whose store is that of PREFIX, writes VALUE to the stock
   of product PK and is killed at STEP; "killed", or what else became of it
+- `written PK`: from here on each child saves product PK first, as it is, so that a mark stands
 - `lease SECONDS`: how long marks last
 - `unmarked`: from here on nothing is marked, which breaks the protocol
 """
@@ -29,14 +30,15 @@ from tests.testapp.models import Product
 
 _mark = transaction._mark
 _bump = transaction.bump
+_written: list[int] = []
 
 
 def kill(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def mark_and_kill(*args: Any) -> None:
-    _mark(*args)
+def mark_and_kill(*args: Any, **kwargs: Any) -> None:
+    _mark(*args, **kwargs)
     kill()
 
 
@@ -130,6 +132,8 @@ def die(step: str, how: str, pk: int, value: int, prefix: str) -> str:
     child = os.fork()
     if child == 0:
         try:
+            for each in _written:
+                Product.objects.get(pk=each).save()
             name, replacement = STEPS[step]
             setattr(transaction, name, replacement)
             HOWS[how](pk, value)
@@ -147,8 +151,11 @@ def main() -> None:
             case ["die", step, how, pk, value, prefix]:
                 worker.say(die(step, how, int(pk), int(value), prefix))
             case ["unmarked"]:
-                transaction._mark = lambda *_: None
+                transaction._mark = lambda *_, **__: None
                 worker.say("unmarked")
+            case ["written", pk]:
+                _written.append(int(pk))
+                worker.say("written")
             case ["lease", seconds]:
                 process.MARK_LEASE = float(seconds)
                 worker.say("lease")

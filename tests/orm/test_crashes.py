@@ -130,11 +130,13 @@ class Deaths:
         return found
 
 
-@pytest.mark.parametrize("conditions", [False, True], ids=["tables", "conditions"])
+@pytest.mark.parametrize("way", ["tables", "conditions", "standing"])
 def test_a_killed_writer_leaves_nothing_stale_after_its_lease(
-    doomed: Child, settings: Any, conditions: bool
+    doomed: Child, settings: Any, way: str
 ) -> None:
-    deaths = Deaths(doomed, settings, conditions=conditions)
+    if way == "standing":
+        assert doomed.ask("written", SPARED) == "written"
+    deaths = Deaths(doomed, settings, conditions=way != "tables")
     deaths.happen()
     time.sleep(LEASE)
     assert deaths.stale() == {}

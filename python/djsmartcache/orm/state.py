@@ -21,35 +21,39 @@ if TYPE_CHECKING:
 ATTRIBUTE = "_smartcache_state"
 
 
+Tables = dict[int, tuple[int, int, int]]
+"""For each table tag its bulk and its condition-bulk tag, and the version of the table's schemes
+that images were taken for; 0 where there were none."""
+
+
 class Changes:
-    """Tags of what a transaction has changed, to bump after COMMIT.
+    """Tags of what a transaction has changed, and their tables, to bump after COMMIT."""
 
-    `tables` keeps for each table tag its condition-bulk tag and the version of the table's schemes
-    that the images were taken for; 0 where there were none.
-    """
-
-    __slots__ = ("keys", "tables", "tags")
+    __slots__ = ("keys", "loose", "tables", "tags")
 
     def __init__(self) -> None:
         self.tags: set[int] = set()
         self.keys: set[bytes] = set()
         """Dropped by name: dropped again after COMMIT, for another may have stored them anew."""
-        self.tables: dict[int, tuple[int, int]] = {}
+        self.tables: Tables = {}
+        self.loose = False
+        """Some tags are of no table."""
 
-    def add(self, tags: set[int], tables: dict[int, tuple[int, int]]) -> None:
+    def add(self, tags: set[int], tables: Tables) -> None:
         """Add a write. Images taken for two versions of a table's schemes count as none."""
         self.tags |= tags
-        for table, (bulk, version) in tables.items():
-            known = self.tables.setdefault(table, (bulk, version))
-            if known[1] != version:
-                self.tags.add(bulk)
+        self.loose = self.loose or (bool(tags) and not tables)
+        for table, own in tables.items():
+            known = self.tables.setdefault(table, own)
+            if known[2] != own[2]:
+                self.tags.add(own[1])
 
     def met(self) -> set[int]:
         """Give the tags by which an entry may be older than this transaction.
 
         The condition-bulk tags are among them: a scheme registered meanwhile has no image here.
         """
-        return self.tags | {bulk for bulk, _ in self.tables.values()}
+        return self.tags | {bulk for _, bulk, _ in self.tables.values()}
 
 
 class State:

@@ -36,7 +36,7 @@ from djsmartcache import _core, conf, levels, process
 from djsmartcache.exceptions import WriteRefused
 from djsmartcache.logs import log_seldom
 from djsmartcache.orm import dependencies, schemes, scopes
-from djsmartcache.orm.state import Changes, internal, state_of
+from djsmartcache.orm.state import Changes, Tables, internal, state_of
 from djsmartcache.orm.switches import silent
 
 if TYPE_CHECKING:
@@ -265,9 +265,8 @@ def standby(connection: BaseDatabaseWrapper) -> bool:
 
 # --- marking what is about to be committed (I5)
 
-Tables = dict[int, tuple[int, int]]
-"""For each table tag its condition-bulk tag and the version of the schemes that images were taken
-for, 0 for none."""
+MAX_STANDING = 8
+"""Tables of one write that are marked as a whole, for the writes to come as well."""
 
 
 def mark(connection: BaseDatabaseWrapper, names: Collection[str] = ()) -> None:
@@ -285,7 +284,7 @@ def mark(connection: BaseDatabaseWrapper, names: Collection[str] = ()) -> None:
     if changes is not None:
         tags |= changes.tags
         tables = {**tables, **changes.tables}
-    _mark(connection, tags, tables)
+    _mark(connection, tags, tables, loose=changes is not None and changes.loose)
 
 
 def mark_statement(connection: BaseDatabaseWrapper, tags: set[int], tables: Tables) -> None:
@@ -308,13 +307,19 @@ def mark_tables(connection: BaseDatabaseWrapper, names: Collection[str]) -> None
         mark_statement(connection, *tags_of(connection, names))
 
 
-def _mark(connection: BaseDatabaseWrapper, tags: set[int], tables: Tables) -> None:
+def _mark(
+    connection: BaseDatabaseWrapper, tags: set[int], tables: Tables, *, loose: bool = False
+) -> None:
     if not tags or in_testcase(connection):
         return  # what is never committed needs none
     state = state_of(connection)
     state.mark = None
     try:
-        state.mark = process.cache().mark(list(tags), _known(tables))
+        cache = process.cache()
+        if loose or len(tables) > MAX_STANDING:
+            state.mark = cache.mark(list(tags), _known(tables))
+        else:
+            state.mark = cache.stand([(table, *own[:2]) for table, own in tables.items()])
     except Exception as error:
         # As in `bump`.
         log_seldom("what a write changes", "%s could not be marked", error=error)
@@ -339,7 +344,7 @@ def committing(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def _known(tables: Tables) -> list[tuple[int, int, int]]:
-    return [(table, bulk, version) for table, (bulk, version) in tables.items()]
+    return [(table, bulk, version) for table, (_, bulk, version) in tables.items()]
 
 
 # --- noting writes
@@ -391,7 +396,8 @@ def tags_of(connection: BaseDatabaseWrapper, names: Collection[str]) -> tuple[se
     for name in names:
         found = scopes.table_tags(connection, name)
         tags.update(found.coarse())
-        tables[found.table] = (found.condition_bulk, schemes.version(found.table))
+        version = schemes.version(found.table)
+        tables[found.table] = (found.bulk, found.condition_bulk, version)
     return tags, tables
 
 

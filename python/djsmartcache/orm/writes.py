@@ -27,7 +27,7 @@ from django.db.models.sql.compiler import (
 from django.db.models.sql.constants import MULTI
 
 from djsmartcache.orm import catalog, columns, conditions, schemes, scopes, transaction
-from djsmartcache.orm.state import internal, state_of, unlogged
+from djsmartcache.orm.state import Tables, internal, state_of, unlogged
 from djsmartcache.orm.values import renderer, target
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Write:
         """The same keys, as the database gave or takes them."""
         self.details: set[tuple[str, str]] | None = None
         """Conditions of old and new images; None: not had."""
-        self._known: tuple[set[str] | None, frozenset[int], transaction.Tables] | None = None
+        self._known: tuple[set[str] | None, frozenset[int], Tables] | None = None
         """What `_changed` gave, and for which rows."""
         # SQLite refuses a transaction to write that has read before; elsewhere a failing statement
         # may leave one in which nothing can be asked.
@@ -335,7 +335,7 @@ class Write:
             tags.update(self.tags.condition(*detail) for detail in self.details)
         transaction.note(self.connection, tags, tables)
 
-    def _changed(self) -> tuple[set[int], transaction.Tables]:
+    def _changed(self) -> tuple[set[int], Tables]:
         """Give the tags of what is known of the rows so far, but for those of conditions, and the
         tables."""
         if self._known is not None and self._known[0] is self.rows:
@@ -348,7 +348,8 @@ class Write:
             tags.add(self.tags.bulk)
         else:
             tags.update(self.tags.row(key) for key in self.rows)
-        tables[self.tags.table] = (self.tags.condition_bulk, self.schemes.version)
+        own = self.tags
+        tables[own.table] = (own.bulk, own.condition_bulk, self.schemes.version)
         self._known = (self.rows, frozenset(tags), tables)
         return tags, tables
 

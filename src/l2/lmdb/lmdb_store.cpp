@@ -135,6 +135,12 @@ int LmdbStore::ReadMint(Session& session, std::span<const Tag> tags,
       return code;
     }
     complete = !TokenTable::NeedsMint(reply.tokens[i], options_.token_ttl);
+    if (complete || reply.tokens[i].token == kNoToken) continue;
+    // One that is marked ends with the mark, and nothing here prolongs it.
+    Instant marked;
+    const int code = TokenTable::NearestMark(txn, tags[i], reply.sent, marked);
+    if (code != 0) return code;
+    complete = marked != kNever;
   }
   return 0;
 }
@@ -370,7 +376,7 @@ Status LmdbStore::Mark(std::uint64_t writer, Duration lease, std::span<const Tag
   const auto mark = [&](MDB_txn* txn) {
     for (const Tag tag : tags) {
       int code = TokenTable::Mark(txn, tag, writer, now, deadline);
-      if (code == 0) code = TokenTable::Shorten(txn, tag, deadline);
+      if (code == 0) code = TokenTable::EndWithMarks(txn, tag, now);
       if (code != 0) return code;
     }
     for (const SchemeKnowledge& known : schemes) {
@@ -378,7 +384,7 @@ Status LmdbStore::Mark(std::uint64_t writer, Duration lease, std::span<const Tag
       int code = TokenTable::Mark(txn, known.condition_bulk, writer, now, deadline);
       if (code == 0) code = TokenTable::FindSchemes(txn, known.table, present);
       if (code == 0 && (present.version == 0 || present.version != known.version)) {
-        code = TokenTable::Shorten(txn, known.condition_bulk, deadline);
+        code = TokenTable::EndWithMarks(txn, known.condition_bulk, now);
       }
       if (code != 0) return code;
     }

@@ -178,6 +178,15 @@ int TokenTable::NearestMark(MDB_txn* txn, Tag tag, Instant now, Instant& deadlin
   return code;
 }
 
+int TokenTable::EndWithMarks(MDB_txn* txn, Tag tag, Instant now) {
+  Instant nearest;
+  TokenReply present;
+  int code = NearestMark(txn, tag, now, nearest);
+  if (code == 0) code = Find(txn, tag, now, present);
+  if (code != 0 || present.token == kNoToken || nearest == kNever) return code;
+  return StoreCell(txn, kTokenKind, tag, {present.token, nearest.count()});
+}
+
 int TokenTable::Shorten(MDB_txn* txn, Tag tag, Instant deadline) {
   Cell cell;
   const int code = FindCell(txn, kTokenKind, tag, cell);

@@ -48,6 +48,8 @@ class TokenTable {
                                   Duration ttl);
   // The nearest deadline of the marks of `tag` that live at `now`; kNever: there are none.
   [[nodiscard]] static int NearestMark(MDB_txn* txn, Tag tag, Instant now, Instant& deadline);
+  // Has the token end with the nearest of its marks, sooner or later than before.
+  [[nodiscard]] static int EndWithMarks(MDB_txn* txn, Tag tag, Instant now);
   // Has the token end by `deadline`, if there is one.
   [[nodiscard]] static int Shorten(MDB_txn* txn, Tag tag, Instant deadline);
 

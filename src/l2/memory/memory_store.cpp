@@ -158,6 +158,16 @@ void MemoryStore::Shorten(Tag tag, Instant deadline, Announcement& announcement)
   Change(tag, announcement);
 }
 
+void MemoryStore::EndWithMarks(Tag tag, Announcement& announcement) {
+  const Instant now = clock_.Now();
+  const auto found = data_->tokens_.find(tag);
+  if (found == data_->tokens_.end() || found->second.deadline <= now) return;
+  const Instant nearest = data_->NearestMark(tag, now);
+  const bool sooner = nearest < found->second.deadline;
+  found->second.deadline = nearest;
+  if (sooner) Change(tag, announcement);
+}
+
 void MemoryStore::Unmark(Tag tag, std::uint64_t writer) {
   const Instant now = clock_.Now();
   data_->marks_[tag].erase(writer);
@@ -291,14 +301,14 @@ Status MemoryStore::Mark(std::uint64_t writer, Duration lease, std::span<const T
     const Instant deadline = After(clock_.Now(), lease);
     for (const Tag tag : tags) {
       data_->marks_[tag][writer] = deadline;
-      Shorten(tag, deadline, announcement);
+      EndWithMarks(tag, announcement);
     }
     for (const SchemeKnowledge& known : schemes) {
       data_->marks_[known.condition_bulk][writer] = deadline;
       const auto found = data_->schemes_.find(known.table);
       const std::uint64_t present = found == data_->schemes_.end() ? 0 : found->second.version;
       if (present == 0 || present != known.version) {
-        Shorten(known.condition_bulk, deadline, announcement);
+        EndWithMarks(known.condition_bulk, announcement);
       }
     }
   }

@@ -139,6 +139,8 @@ class MemoryStore : public Store {
   // Others must look at the tag's token anew.
   void Change(Tag tag, Announcement& announcement) REQUIRES(data_->mutex_);
   void Shorten(Tag tag, Instant deadline, Announcement& announcement) REQUIRES(data_->mutex_);
+  // Has the token end with the nearest of its marks, sooner or later than before.
+  void EndWithMarks(Tag tag, Announcement& announcement) REQUIRES(data_->mutex_);
   void Unmark(Tag tag, std::uint64_t writer) REQUIRES(data_->mutex_);
 
   const Options options_;

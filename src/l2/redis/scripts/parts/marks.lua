@@ -7,7 +7,8 @@ end
 local function nearest(marks)
   if redis.call('EXISTS', marks) == 0 then return nil end
   local present = now()
-  local first = redis.pcall('ZRANGEBYSCORE', marks, '(' .. string.format('%d', present), '+inf',
+  -- A token is there for the millisecond of its deadline, and so is the mark.
+  local first = redis.pcall('ZRANGEBYSCORE', marks, string.format('%d', present), '+inf',
                             'WITHSCORES', 'LIMIT', 0, 1)
   return first[2] and tonumber(first[2]) - present
 end
