@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import Transform, Value, lookups
@@ -48,20 +49,23 @@ class Condition:
     values: tuple[str, ...]
 
 
+RendererOf = Callable[[Any], Render | None]
+
 Equalities = dict[str, dict[str, dict[str, Any]]]
 """Alias -> column -> the values it must have, rendered -> as the lookup holds them."""
 
 
 def of_where(
-    where: WhereNode, alias: str, key: str | None, connection: BaseDatabaseWrapper, limit: int
+    where: WhereNode, alias: str, key: str | None, renderer_of: RendererOf, limit: int
 ) -> Rows | Condition | None:
     """Give the rows of the table known as ``alias`` that a clause can reach; None: any.
 
     Args:
         key: Column of the table's primary key.
+        renderer_of: As `values.renderer`, of the connection that the clause is for.
         limit: Rows, or conditions, that are worth naming.
     """
-    return _reach(_demanded(where, connection).get(alias, {}), key, limit)
+    return _reach(_demanded(where, renderer_of).get(alias, {}), key, limit)
 
 
 def of_query(
@@ -77,13 +81,14 @@ def of_query(
     Args:
         keys: Column of the primary key by alias.
     """
-    demanded = _demanded(query.where, connection)
+    renderer_of = partial(renderer, connection=connection)
+    demanded = _demanded(query.where, renderer_of)
     for alias, source in query.alias_map.items():
         if source.join_type not in (None, INNER):
             demanded.pop(alias, None)
         for near, far in getattr(source, "join_fields", None) or ():
             values = demanded.get(source.parent_alias, {}).get(near.column)
-            rendered = {} if values is None else _rendered(far, values.values(), connection)
+            rendered = {} if values is None else _rendered(far, values.values(), renderer_of)
             if rendered:
                 demanded.setdefault(alias, {}).setdefault(far.column, rendered)
     found = {
@@ -93,20 +98,20 @@ def of_query(
     }
     for alias, source in query.alias_map.items():
         if alias not in found and source.join_type in (None, INNER):
-            either = _either(query.where, alias, keys.get(alias), connection)
+            either = _either(query.where, alias, keys.get(alias), renderer_of)
             if either:
                 found[alias] = either
     return found
 
 
 def _either(
-    where: WhereNode, alias: str, key: str | None, connection: BaseDatabaseWrapper
+    where: WhereNode, alias: str, key: str | None, renderer_of: RendererOf
 ) -> list[Rows | Condition]:
     """Give what the parts of a disjunction reach, if each of them limits the table."""
     for part in _disjunctions(where):
         found: list[Rows | Condition] = []
         for child in part.children:
-            demanded = _demanded(WhereNode([child]), connection).get(alias, {})
+            demanded = _demanded(WhereNode([child]), renderer_of).get(alias, {})
             reached = _reach(demanded, key, MAX_VALUES // len(part.children))
             if reached is None:
                 break
@@ -129,19 +134,19 @@ def _disjunctions(node: WhereNode) -> Iterator[WhereNode]:
             yield from _disjunctions(child)
 
 
-def _demanded(where: WhereNode, connection: BaseDatabaseWrapper) -> Equalities:
+def _demanded(where: WhereNode, renderer_of: RendererOf) -> Equalities:
     found: Equalities = {}
     for alias, field, values in _equalities(where):
-        rendered = _rendered(field, values, connection)
+        rendered = _rendered(field, values, renderer_of)
         if rendered:
             found.setdefault(alias, {}).setdefault(field.column, rendered)
     return found
 
 
-def _rendered(field: Any, values: Iterable[Any], connection: BaseDatabaseWrapper) -> dict[str, Any]:
+def _rendered(field: Any, values: Iterable[Any], renderer_of: RendererOf) -> dict[str, Any]:
     """Render values of a column; empty if one has no certain rendering."""
     rendered: dict[str, Any] = {}
-    render = renderer(field, connection)
+    render = renderer_of(field)
     for value in values:
         text = None if render is None else render(value)
         if text is None:

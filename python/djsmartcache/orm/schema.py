@@ -248,7 +248,7 @@ def of(connection: BaseDatabaseWrapper) -> Schema:
         found = read(connection)
         if found is None and aged is not None and answers(connection):
             aged.read_at = clock()
-            aged.columns.clear()
+            aged.columns = {}
         found = found or aged or Schema()
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ class State:
         "images",
         "internal",
         "isolated",
+        "kinds",
         "locked",
         "mark",
         "open_reads",
@@ -87,6 +88,8 @@ class State:
         """The compiler or write whose SQL comes next."""
         self.images: dict[Any, bool] = {}
         """Whether the database lets images be read, by table and kind of write."""
+        self.kinds: dict[Hashable, Any] = {}
+        """What writes of one kind have in common, kept by `writes`."""
         self.internal = False
         """Statements are the package's own."""
         self.changes: Changes | None = None

@@ -9,7 +9,7 @@ under lock. Without them the condition-bulk tag stands in; without known rows th
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,9 @@ from django.db.models.sql.compiler import (
 )
 from django.db.models.sql.constants import MULTI
 
-from djsmartcache.orm import catalog, columns, conditions, schemes, scopes, transaction
+from djsmartcache.orm import catalog, columns, conditions, schema, schemes, scopes, transaction
 from djsmartcache.orm.state import Tables, internal, state_of, unlogged
-from djsmartcache.orm.values import renderer, target
+from djsmartcache.orm.values import Render, renderer, target
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -44,6 +44,52 @@ MAX_CONDITIONS = 2_000
 Row = Sequence[Any]
 
 
+class Kind:
+    """What all writes of one kind to a table have in common, for as long as the schema is known."""
+
+    __slots__ = ("columns", "names_rows", "others", "registry", "renderers", "schema", "tags")
+
+    def __init__(
+        self, connection: BaseDatabaseWrapper, model: Any, known: schema.Schema | None
+    ) -> None:
+        self.schema = known
+        self.columns = None if known is None else known.columns
+        self.registry = catalog.registry()
+        self.tags = scopes.table_tags(connection, model._meta.db_table)
+        self.names_rows = self.registry.key_column(model) is not None
+        self.others: frozenset[str] | None = None
+        self.renderers: dict[Any, Render | None] = {}
+
+    def holds(self, known: schema.Schema | None) -> bool:
+        """Whether it holds still."""
+        return (
+            known is not None
+            and self.schema is known
+            and self.columns is known.columns
+            and self.registry is catalog.registry()
+        )
+
+    def names(self, table: str) -> bool:
+        """Whether a table is known by name."""
+        known = frozenset() if self.schema is None else self.schema.known
+        return table in known or table in self.registry.managed
+
+
+MAX_KINDS = 1_000
+"""That a connection remembers."""
+
+
+def _kind(connection: BaseDatabaseWrapper, model: Any, which: Hashable) -> Kind:
+    kinds = state_of(connection).kinds
+    known = schema.known(connection)
+    found = kinds.get(which)
+    if found is None or not found.holds(known):
+        if len(kinds) >= MAX_KINDS:
+            kinds.clear()
+        found = kinds[which] = Kind(connection, model, known)
+    return found
+
+
 class Write:
     """One statement of the ORM that writes, from before its SQL to its tags."""
 
@@ -54,9 +100,12 @@ class Write:
         model: Any = self.query.get_meta().concrete_model
         self.model = model
         self.table: str = self.model._meta.db_table
-        self.tags = scopes.table_tags(self.connection, self.table)
+        self.updated = self._updated()
+        which = (type(compiler), model, self.table, self.updated)
+        self.kind = _kind(self.connection, model, which)
+        self.tags = self.kind.tags
         self.key: Any = self.model._meta.pk
-        self.names_rows = catalog.registry().key_column(self.model) is not None
+        self.names_rows = self.kind.names_rows
         self.schemes = schemes.of_table(self.tags.table)
         self.columns = _columns(self.schemes.columns, self.model)
         self.sent = False
@@ -66,11 +115,14 @@ class Write:
         """The same keys, as the database gave or takes them."""
         self.details: set[tuple[str, str]] | None = None
         """Conditions of old and new images; None: not had."""
+        self.others = self.kind.others
+        """Tables that the database changes besides; None: not asked yet."""
         self._known: tuple[set[str] | None, frozenset[int], Tables] | None = None
         """What `_changed` gave, and for which rows."""
         # SQLite refuses a transaction to write that has read before; elsewhere a failing statement
         # may leave one in which nothing can be asked.
-        self.others = self._others() if self.connection.vendor != "sqlite" else None
+        if self.connection.vendor != "sqlite":
+            self._others()
 
     @property
     def wants_images(self) -> bool:
@@ -86,7 +138,7 @@ class Write:
         if alias is None or not self.names_rows:
             return
         key = self.key.column
-        reached = conditions.of_where(query.where, alias, key, self.connection, MAX_KNOWN)
+        reached = conditions.of_where(query.where, alias, key, self._renderer, MAX_KNOWN)
         if isinstance(reached, conditions.Rows):
             self.rows = set(reached.keys)
             self.raw = list(reached.raw)
@@ -134,9 +186,15 @@ class Write:
 
     def _rendered(self, keys: list[Any]) -> list[str] | None:
         """Give primary keys as tags name them; None if one has no certain name."""
-        render = renderer(self.key, self.connection)
+        render = self._renderer(self.key)
         names = [] if render is None else [name for key in keys if (name := render(key))]
         return names if len(names) == len(keys) else None
+
+    def _renderer(self, field: Any) -> Render | None:
+        known = self.kind.renderers
+        if field not in known:
+            known[field] = renderer(field, self.connection)
+        return known[field]
 
     def as_sent(self) -> list[Row] | None:
         """Give images of the values that an INSERT sent; None: the database made some of them."""
@@ -310,7 +368,7 @@ class Write:
             return False
         if self.details is None:
             self.details = set()
-        renderers = {name: renderer(field, self.connection) for name, field in self.columns.items()}
+        renderers = {name: self._renderer(field) for name, field in self.columns.items()}
         for row in images:
             values = dict(zip(self.columns, row[1:], strict=True))
             for scheme in self.schemes.columns:
@@ -340,9 +398,7 @@ class Write:
         tables."""
         if self._known is not None and self._known[0] is self.rows:
             return set(self._known[1]), self._known[2]
-        if self.others is None:
-            self.others = self._others()
-        tags, tables = transaction.tags_of(self.connection, self.others)
+        tags, tables = transaction.tags_of(self.connection, self._others())
         tags.add(self.tags.table)
         if self.rows is None or len(self.rows) > MAX_KNOWN:
             tags.add(self.tags.bulk)
@@ -365,19 +421,29 @@ class Write:
         if not transaction.in_transaction(self.connection):
             transaction.mark_statement(self.connection, *self._changed())
 
+    def _updated(self) -> tuple[str, ...]:
+        """Give the columns of present rows that may change, '' for the primary key."""
+        fields: list[Any] = []
+        if isinstance(self.compiler, SQLUpdateCompiler):
+            fields = [field for field, _, _ in self.query.values]
+        elif isinstance(self.compiler, SQLInsertCompiler):
+            fields = self.query.update_fields
+        keys = self.model._meta.pk_fields
+        updated = [field.column for field in fields]
+        return (*updated, "") if any(field in keys for field in fields) else tuple(updated)
+
     def _others(self) -> frozenset[str]:
         """Give what the database changes besides the rows that the statement names."""
-        name = scopes.plain(self.table)
-        deletes = isinstance(self.compiler, SQLDeleteCompiler)
-        updates: list[Any] = []
-        if isinstance(self.compiler, SQLUpdateCompiler):
-            updates = [field for field, _, _ in self.query.values]
-        elif isinstance(self.compiler, SQLInsertCompiler):
-            updates = self.query.update_fields
-        updated = {field.column for field in updates}
-        if any(field in self.model._meta.pk_fields for field in updates):
-            updated.add("")
-        return catalog.besides(self.connection, [name], deletes=deletes, updates=updated)
+        if self.others is None:
+            name = scopes.plain(self.table)
+            deletes = isinstance(self.compiler, SQLDeleteCompiler)
+            self.others = catalog.besides(
+                self.connection, [name], deletes=deletes, updates=self.updated
+            )
+            # Another table may come by the name of one that only this session knows.
+            if self.kind.names(name):
+                self.kind.others = self.others
+        return self.others
 
     def _key(self) -> str:
         return self._quoted(self.key.column)
