@@ -217,8 +217,8 @@ def die(pk: int, seconds: float) -> str:
 def stop(pk: int) -> None:
     mark = transaction._mark
 
-    def mark_and_stop(*args: Any) -> None:
-        mark(*args)
+    def mark_and_stop(*args: Any, **kwargs: Any) -> None:
+        mark(*args, **kwargs)
         transaction._mark = mark
         os.kill(os.getpid(), signal.SIGSTOP)
 
