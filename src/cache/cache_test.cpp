@@ -88,7 +88,7 @@ class HandBackplane final : public Backplane {
   std::shared_ptr<MemoryData> data_;
   const Clock& clock_;
   BackplaneSink* sink_ = nullptr;
-  bool connected_ = false;
+  std::atomic<bool> connected_{false};  // messages come on the threads of whoever causes them
 };
 
 // Lets something happen between the store's reading of tokens and the arrival of its answer.
@@ -411,6 +411,7 @@ TEST_P(CacheTest, StandingMarksAreRenewedAndTakenBackWhenIdle) {
   const auto calls = a.store->calls();
   std::this_thread::sleep_for(milliseconds(100));
   EXPECT_EQ(a.store->calls(), calls) << "is renewed still";
+  a.cache->Close();  // its thread tells the other one
   clock.Advance(seconds(1));
   if (b.backplane != nullptr) b.backplane->Beat();
   EXPECT_EQ(Call(b, "k", {kTable.bulk}, "new"), "old");
