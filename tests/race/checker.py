@@ -22,6 +22,7 @@ class Verdict:
     """What a run came to.
 
     Args:
+        computed: Reads for which the database was asked.
         late: Reads without a write that they had to contain.
         worst: Seconds by which the latest of them was late.
         permanent: Entries that stayed stale when all had come to rest.
@@ -66,6 +67,11 @@ class Verdict:
         """Whether the reads fit the commits with respect to what was acknowledged, at any bound
         that the run was held to; with no inversions also among each other."""
         return self.right and not self.inversions and not self.overtaken
+
+    @property
+    def cached(self) -> float:
+        """The share of the reads for which the database was not asked."""
+        return 1 - self.computed / self.reads if self.reads else 0.0
 
     def percentile(self, share: float) -> float:
         found = sorted(self.staleness)
@@ -174,6 +180,7 @@ class Checker:
 
     def check(self, read: Read) -> None:
         self._verdict.reads += 1
+        self._verdict.computed += read.computed
         if read.shape == "total":
             self._check_total(read)
             return
@@ -275,7 +282,6 @@ class Checker:
     def verdict(self) -> Verdict:
         made, history = self._verdict, self._history
         made.permanent = len(self._permanent)
-        made.computed = history.computed
         made.inversions = sum(map(_inversions, self._rows.values()))
         made.strangers = history.strangers
         made.faults = len(history.faults)

@@ -50,6 +50,7 @@ class Read:
     shape: str
     key: int
     value: dict[int, int | None] | int | None
+    computed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,6 @@ class History:
     deaths: dict[int, float] = dataclasses.field(default_factory=dict)
     replays: dict[int, list[float]] = dataclasses.field(default_factory=dict)
     errors: Counter[str] = dataclasses.field(default_factory=Counter)
-    computed: int = 0
     strangers: int = 0
 
     def length(self, until: float) -> float:
@@ -211,8 +211,6 @@ def _note(history: History, process: int, words: list[str]) -> None:
             history.replays.setdefault(process, []).append(float(when))
         case ["E", _, shape, error, *_]:
             history.errors[f"read {shape}: {error}"] += 1
-        case ["N", computed]:
-            history.computed += int(computed)
 
 
 def reads(journals: dict[int, Path]) -> Iterator[Read]:
@@ -220,5 +218,13 @@ def reads(journals: dict[int, Path]) -> Iterator[Read]:
     for process, path in journals.items():
         for words in _lines(path):
             if words[0] == "R":
-                _, began, ended, shape, key, value = words
-                yield Read(process, float(began), float(ended), shape, int(key), read_value(value))
+                _, began, ended, shape, key, value, computed = words
+                yield Read(
+                    process,
+                    float(began),
+                    float(ended),
+                    shape,
+                    int(key),
+                    read_value(value),
+                    computed=computed == "1",
+                )

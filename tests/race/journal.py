@@ -8,9 +8,8 @@
 | `X stamp time error` | the write has raised |
 | `Q stamp` | what it changed could not be told to the store, and is to be replayed |
 | `P time` | all such has been replayed |
-| `R began ended shape key value` | has read |
+| `R began ended shape key value computed` | has read; 1: for which the database was asked |
 | `E time shape error` | a read has raised |
-| `N computed` | so many reads so far asked the database |
 """
 
 from __future__ import annotations
@@ -30,9 +29,11 @@ class Journal:
         self._lock = threading.Lock()
         self._waiting = 0
 
-    def read(self, began: float, ended: float, shape: str, key: int, value: str) -> None:
+    def read(
+        self, began: float, ended: float, shape: str, key: int, value: str, *, computed: bool
+    ) -> None:
         with self._lock:
-            self._file.write(f"R {began:.6f} {ended:.6f} {shape} {key} {value}\n")
+            self._file.write(f"R {began:.6f} {ended:.6f} {shape} {key} {value} {computed:d}\n")
             self._waiting += 1
             if self._waiting >= FLUSH:
                 self._flush()

@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -22,6 +23,28 @@ from django.db.backends.signals import connection_created
 AFTER_QUERY = ((0.004, 2.6), (0.03, 0.15), (0.3, 0.01))
 BEFORE_COMMIT = ((0.02, 0.06), (0.2, 0.006))
 AFTER_COMMIT = ((0.03, 0.12), (0.25, 0.01))
+
+
+class Queries:
+    """How many queries were sent for one read."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+
+# Not of a thread: what a task asks the database is sent by another one, in the task's context.
+_counted: ContextVar[Queries | None] = ContextVar("race_queries", default=None)
+
+
+@contextlib.contextmanager
+def counting() -> Iterator[Queries]:
+    """Count the queries of a block, and of the tasks it starts."""
+    made = Queries()
+    token = _counted.set(made)
+    try:
+        yield made
+    finally:
+        _counted.reset(token)
 
 
 class Seams:
@@ -35,15 +58,9 @@ class Seams:
     def __init__(self, committing: Callable[[], None], after_query: Callable[[], None]) -> None:
         self._committing = committing
         self._after_query = after_query
-        self._local = threading.local()
         self.armed = ""
         """"before" or "after": die at the next COMMIT, on this side of it."""
         self.calm = False
-
-    @property
-    def queries(self) -> int:
-        """How many queries this thread has sent."""
-        return getattr(self._local, "queries", 0)
 
     def install(self) -> None:
         connection_created.connect(self._watch, weak=False)
@@ -66,7 +83,9 @@ class Seams:
         connection: BaseDatabaseWrapper = context["connection"]
         text = str(sql)
         if text.startswith("SELECT"):
-            self._local.queries = self.queries + 1
+            queries = _counted.get()
+            if queries is not None:
+                queries.sent += 1
             result = execute(sql, params, many, context)
             if not connection.in_atomic_block:
                 self._pause(AFTER_QUERY)

@@ -345,7 +345,7 @@ def told(tmp_path: Path) -> Callable[..., dict[int, Path]]:
     def write(*lines: tuple[object, ...], end: str = "") -> dict[int, Path]:
         path = tmp_path / "1.journal"
         journal = Journal(path)
-        journal.read(2.0, 2.1, "row", 1, "100")
+        journal.read(2.0, 2.1, "row", 1, "100", computed=True)
         for line in lines:
             journal.note(*line)
         journal.close()
@@ -375,7 +375,7 @@ def test_a_history_is_put_together(told: Callable[..., dict[int, Path]]) -> None
     assert (first.earliest, first.known, first.committed) == (5.2, 5.3, True)
     assert deleted.known == 7.5 + Plan.lease
     assert history.strangers == 0
-    assert [read.value for read in reads_of(journals)] == [100]
+    assert [(read.value, read.computed) for read in reads_of(journals)] == [(100, True)]
 
 
 def test_a_change_that_nobody_wrote_is_told(told: Callable[..., dict[int, Path]]) -> None:

@@ -27,7 +27,7 @@ from django.conf import settings
 from tests.race import adapters
 from tests.race.journal import Journal, value_of
 from tests.race.plan import Plan, places_of, rows_of
-from tests.race.seams import Seams
+from tests.race.seams import Seams, counting
 
 PLAN = "RACE_PLAN"
 DATABASE = "RACE_DATABASE"
@@ -58,7 +58,6 @@ class Worker:
         self._writing = threading.local()
         self._stamps = itertools.count((self.number << 24) + 2)
         self._absent: list[int] = []
-        self._computed = itertools.count()
         self._begin = 0.0
         self._until = 0.0
         self._over = threading.Event()
@@ -104,16 +103,15 @@ class Worker:
     # --- reading
 
     def read(self, shape: str, key: int) -> None:
-        queries = self.seams.queries
         began = time.monotonic()
         try:
-            found = self._reads[shape](key)
+            with counting() as queries:
+                found = self._reads[shape](key)
         except Exception as error:
             self.journal.note("E", time.monotonic(), shape, type(error).__name__, error)
             return
-        self.journal.read(began, time.monotonic(), shape, key, value_of(found))
-        if self.seams.queries != queries:
-            next(self._computed)
+        ended = time.monotonic()
+        self.journal.read(began, ended, shape, key, value_of(found), computed=queries.sent > 0)
 
     def _keys(self, window: int) -> dict[str, range]:
         rows = rows_of(window)
@@ -234,7 +232,6 @@ class Worker:
             thread.start()
         for thread in threads:
             thread.join()
-        self.journal.note("N", next(self._computed))
         print("done", flush=True)
 
     def serve(self) -> None:
