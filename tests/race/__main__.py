@@ -16,10 +16,9 @@ from pathlib import Path
 from tests.race import adapters, report
 from tests.race.driver import Servers
 from tests.race.plan import Plan
+from tests.race.report import MADE_WRONG, OURS
 
 GUILTLESS = ("none", "smartcache")
-MADE_WRONG = ("broken", "forgetful")
-OURS = ("smartcache", *MADE_WRONG)
 
 
 def bound_of(adapter: str, level: str, store: str) -> float:
@@ -32,19 +31,27 @@ def bound_of(adapter: str, level: str, store: str) -> float:
 def contestants(arguments: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
     """Give adapter, store and level of each run."""
     if arguments.adapter != "all":
-        fixed = arguments.adapter in (*adapters.PEERS, "get_or_set")
+        fixed = arguments.adapter in (*adapters.PEERS, "get_or_set", "unfenced")
         store = "redis" if fixed else arguments.store
         level = arguments.level if arguments.adapter in OURS else ""
-        yield arguments.adapter, store, level
+        yield arguments.adapter, store, "session" if arguments.adapter == "unfenced" else level
         return
     for name in adapters.NAMES:
         if name in adapters.PEERS and find_spec(name) is None:
             print(f"{name} is not installed: make .venv/bench", file=sys.stderr)
             continue
-        yield name, "redis", ""
+        yield name, "redis", "session" if name == "unfenced" else ""
         if name == "smartcache":
+            yield name, "redis", "session"
             yield name, "redis", "strict"
             yield name, "embedded", ""
+
+
+def late_messages(arguments: argparse.Namespace, level: str, store: str) -> bool:
+    """Whether messages are held back: without that, they are there before a session begins."""
+    if store != "redis":
+        return False
+    return arguments.late_messages == "yes" or (not arguments.late_messages and level == "session")
 
 
 def plans(arguments: argparse.Namespace) -> list[Plan]:
@@ -55,6 +62,7 @@ def plans(arguments: argparse.Namespace) -> list[Plan]:
             store=store,
             seconds=arguments.minutes * 60,
             faults=arguments.faults == "yes",
+            late_messages=late_messages(arguments, level, store),
             kills=arguments.kills == "yes",
             lease=arguments.lease,
             bound=bound_of(name, level, store),
@@ -72,6 +80,9 @@ def main() -> int:
     parser.add_argument("--level", default="", choices=["", "bounded", "session", "strict"])
     parser.add_argument("--store", default="redis", choices=["redis", "embedded"])
     parser.add_argument("--faults", default="no", choices=["yes", "no"])
+    parser.add_argument(
+        "--late-messages", default="", choices=["", "yes", "no"], help="yes at the level session"
+    )
     parser.add_argument("--kills", default="", choices=["", "yes", "no"], help="as --faults")
     parser.add_argument("--lease", type=float, default=Plan.lease, help="seconds")
     parser.add_argument("--processes", type=int, default=Plan.processes)

@@ -2,7 +2,8 @@
 
 Versions of a row are counted by the order of their commits. A read has to give one that is not
 older than the newest which its process had to know of when the read began, and which can have been
-committed by the time it ended.
+committed by the time it ended. In the block of a session it has to know of all that had returned
+when the block began: there is no bound.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Verdict:
     """What a run came to.
 
     Args:
+        in_sessions: Reads in blocks of sessions.
         computed: Reads for which the database was asked.
         late: Reads without a write that they had to contain.
         worst: Seconds by which the latest of them was late.
@@ -37,6 +39,7 @@ class Verdict:
     """
 
     reads: int = 0
+    in_sessions: int = 0
     computed: int = 0
     writes: int = 0
     rolled_back: int = 0
@@ -127,9 +130,13 @@ class _Row:
         self.seen: dict[int, float] = {}  # version -> when a read of it first ended
         self.last: dict[int, float] = {}  # version -> when a read of it last began
 
-    def needed(self, process: int, when: float) -> int:
+    def needed(self, read: Read, late: float = 0.0) -> int:
+        """Give the least version that a read may give, if it may be late by some seconds."""
+        when = read.began - late
         least = self.all.at(when)
-        own = self.own.get(process)
+        if read.since is not None:
+            least = max(least, self.returned.at(min(read.since, when)))
+        own = self.own.get(read.process)
         return least if own is None else max(least, own.at(when))
 
     def due(
@@ -148,7 +155,8 @@ class _Row:
             both = (self.states[later - 1].row, self.states[later].row)
             if write is None or (place and all(row is None or row.place != place for row in both)):
                 continue
-            when = write.known + self.bound
+            in_session = read.since is not None and write.known <= read.since
+            when = write.known + (0.0 if in_session else self.bound)
             if write.process == read.process and write.returned is not None:
                 when = min(when, write.returned)
             if when <= read.began and when < due[0]:
@@ -174,6 +182,7 @@ class Checker:
             pk: _Row(states, plan.bound, processes) for pk, states in history.states.items()
         }
         self._settle = plan.settle
+        self._bound = plan.bound
         self._permanent: set[tuple[str, int, str]] = set()
         self._stale: dict[tuple[int, int], float] = {}
         self._verdict = Verdict()
@@ -181,13 +190,14 @@ class Checker:
     def check(self, read: Read) -> None:
         self._verdict.reads += 1
         self._verdict.computed += read.computed
+        self._verdict.in_sessions += read.since is not None
         if read.shape == "total":
             self._check_total(read)
             return
         worst, lacks = 0.0, ""
         for pk, stamp, place in self._observed(read):
             row = self._rows[pk]
-            needed = row.needed(read.process, read.began)
+            needed = row.needed(read)
             possible = row.possible(read.ended)
             version = _version(row, stamp, place, possible)
             if version is None:
@@ -249,15 +259,15 @@ class Checker:
         self._impossible(read, "never was that the sum")
 
     def _fits(self, read: Read, value: int, late: float) -> bool:
-        least, most = self._sums(read, read.began - late)
+        least, most = self._sums(read, late)
         return least <= value <= most
 
-    def _sums(self, read: Read, when: float) -> tuple[int, int]:
-        """Give the least and the largest sum of versions that a read may give, which had to know
-        what was to be known at a time."""
+    def _sums(self, read: Read, late: float) -> tuple[int, int]:
+        """Give the least and the largest sum of versions that a read may give, if it may be late by
+        some seconds."""
         least = most = 0
         for row in self._rows.values():
-            first, last = row.needed(read.process, when), row.possible(read.ended)
+            first, last = row.needed(read, late), row.possible(read.ended)
             if first >= last:
                 only = _weight(row.states[first])
                 least, most = least + only, most + only
@@ -269,10 +279,12 @@ class Checker:
     def _late(self, read: Read, by: float, lacks: str = "") -> None:
         self._verdict.late += 1
         self._verdict.worst = max(self._verdict.worst, by)
-        kind = f"late {read.shape}"
+        kind = f"late {read.shape}" + (" in a session" if read.since is not None else "")
         self._verdict.kinds[kind] = self._verdict.kinds.get(kind, 0) + 1
         self._verdict.example(f"{by:.3f} s late: {_told(read)}{lacks}")
-        if by > self._settle:
+        # Nobody else has to know before the bound is over, though a session has.
+        rest = self._settle if read.since is None else self._settle + self._bound
+        if by > rest:
             self._permanent.add((read.shape, read.key, str(read.value)))
 
     def _impossible(self, read: Read, why: str) -> None:
@@ -345,4 +357,5 @@ def _named(write: Write) -> str:
 
 
 def _told(read: Read) -> str:
-    return f"process {read.process} at {read.began:.3f} read {read.shape} {read.key}: {read.value}"
+    told = f"process {read.process} at {read.began:.3f} read {read.shape} {read.key}: {read.value}"
+    return told if read.since is None else f"{told}, in a session since {read.since:.3f}"

@@ -22,10 +22,11 @@ import psycopg
 from tests.race import worker as names
 from tests.race.checker import Checker, Verdict
 from tests.race.commits import SLOT, Log
-from tests.race.faults import HEALTHY, LONG, Faults
+from tests.race.faults import HEALTHY, LONG, Faults, LateMessages
 from tests.race.history import FIRST_STAMP, Fault, assemble, reads
 from tests.race.plan import Plan, first_place
 from tests.servers import PostgresServer, RedisServer
+from tests.slow_proxy import SlowProxy
 
 ROOT = Path(__file__).parents[2]
 TICK = 0.01
@@ -137,7 +138,11 @@ class Process:
 
 
 class Race:
-    """One run on servers that are there."""
+    """One run on servers that are there.
+
+    Args:
+        line: On which the workers reach Redis; None: directly.
+    """
 
     def __init__(
         self,
@@ -145,8 +150,10 @@ class Race:
         postgres: PostgresServer,
         redis: RedisServer | None,
         folder: Path,
+        line: SlowProxy | None = None,
     ) -> None:
         self.plan = plan
+        self.line = line
         self.postgres = postgres
         self.redis = redis
         self.folder = folder
@@ -158,7 +165,7 @@ class Race:
         self.environment = {
             names.PLAN: plan.dumps(),
             names.DATABASE: f"127.0.0.1,{postgres.port},postgres",
-            names.REDIS: redis.url if redis is not None else "",
+            names.REDIS: "" if redis is None else redis.url if line is None else line.url,
             names.FOLDER: str(store),
         }
         self.faults = Faults(redis, store, lambda: [w.pid for w in self.workers if not w.dead])
@@ -210,7 +217,10 @@ class Race:
         until = begin + self.plan.seconds
         for worker in self.workers:
             worker.tell("go", begin, until)
-        self._disturb(log, begin, until)
+        with contextlib.ExitStack() as stack:
+            if self.line is not None:
+                stack.enter_context(LateMessages(self.line, self.plan.pace))
+            self._disturb(log, begin, until)
         for worker in list(self.workers):
             self._end(worker)
         self._rest()
@@ -348,14 +358,16 @@ class Servers:
             keep: Folder for the journals; None: they are deleted.
         """
         with contextlib.ExitStack() as stack:
-            redis = None
+            redis, line = None, None
             if plan.store == "redis":
                 redis = stack.enter_context(RedisServer())
+                if plan.late_messages:
+                    line = stack.enter_context(SlowProxy(redis.port))
             folder = Path(tempfile.mkdtemp(prefix="smartcache-race-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             if redis is not None:
                 stack.callback(_wake, redis)
-            race = Race(plan, self.postgres, redis, folder)
+            race = Race(plan, self.postgres, redis, folder, line)
             try:
                 return race.run()
             finally:

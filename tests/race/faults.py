@@ -6,14 +6,18 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.race.history import Fault
 from tests.servers import RedisServer
+from tests.slow_proxy import SlowProxy
 
 HEALTHY = (3.0, 6.0)  # seconds between two faults
+HELD = 2.8  # seconds for which messages are held back at most: few for longer than the bound
+PROMPT = 0.3  # seconds between, at most
 LONG = (0.5, 3.0)  # seconds of a fault: shorter and longer than the bound
 
 
@@ -97,3 +101,31 @@ class Faults:
         """Delete the folder of the embedded store."""
         shutil.rmtree(self._folder, ignore_errors=True)
         return lambda: None
+
+
+class LateMessages:
+    """Holds back what a server says to listeners, again and again; a context manager.
+
+    Args:
+        line: On which the workers reach the server.
+        pace: What the seconds are multiplied by.
+    """
+
+    def __init__(self, line: SlowProxy, pace: float) -> None:
+        self._line = line
+        self._pace = pace
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._over.wait(random.random() * PROMPT * self._pace):
+            self._line.silence(listening=True, asking=False)
+            self._over.wait(random.random() ** 3 * HELD * self._pace)  # most are short
+            self._line.silence(listening=False, asking=False)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()

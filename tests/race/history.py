@@ -44,6 +44,13 @@ class Write:
 
 @dataclasses.dataclass(frozen=True)
 class Read:
+    """A read.
+
+    Args:
+        computed: Whether the database was asked for it.
+        since: When the block of a session began that it was in, if it was in one.
+    """
+
     process: int
     began: float
     ended: float
@@ -51,6 +58,7 @@ class Read:
     key: int
     value: dict[int, int | None] | int | None
     computed: bool = False
+    since: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +226,7 @@ def reads(journals: dict[int, Path]) -> Iterator[Read]:
     for process, path in journals.items():
         for words in _lines(path):
             if words[0] == "R":
-                _, began, ended, shape, key, value, computed = words
+                _, began, ended, shape, key, value, computed, since = words
                 yield Read(
                     process,
                     float(began),
@@ -227,4 +235,5 @@ def reads(journals: dict[int, Path]) -> Iterator[Read]:
                     int(key),
                     read_value(value),
                     computed=computed == "1",
+                    since=None if since == "-" else float(since),
                 )

@@ -8,7 +8,7 @@
 | `X stamp time error` | the write has raised |
 | `Q stamp` | what it changed could not be told to the store, and is to be replayed |
 | `P time` | all such has been replayed |
-| `R began ended shape key value computed` | has read; 1: for which the database was asked |
+| `R began ended shape key value computed since` | has read, as `history.Read` has it |
 | `E time shape error` | a read has raised |
 """
 
@@ -30,10 +30,21 @@ class Journal:
         self._waiting = 0
 
     def read(
-        self, began: float, ended: float, shape: str, key: int, value: str, *, computed: bool
+        self,
+        began: float,
+        ended: float,
+        shape: str,
+        key: int,
+        value: str,
+        *,
+        computed: bool,
+        since: float | None,
     ) -> None:
+        block = "-" if since is None else f"{since:.6f}"
         with self._lock:
-            self._file.write(f"R {began:.6f} {ended:.6f} {shape} {key} {value} {computed:d}\n")
+            self._file.write(
+                f"R {began:.6f} {ended:.6f} {shape} {key} {value} {computed:d} {block}\n"
+            )
             self._waiting += 1
             if self._waiting >= FLUSH:
                 self._flush()

@@ -20,6 +20,7 @@ class Plan:
         store: "redis" or "embedded".
         seconds: Of reading and writing.
         faults: Whether the store is broken and workers are stopped, now and then.
+        late_messages: Whether the server's messages are held back, again and again.
         kills: Whether workers are killed, now and then.
         bound: Seconds after which another process than the writer has to know of a write.
         lease: Seconds after which all have to know of what a killed writer committed.
@@ -36,6 +37,7 @@ class Plan:
     store: str = "redis"
     seconds: float = 60.0
     faults: bool = False
+    late_messages: bool = False
     kills: bool = False
     bound: float = 2.0
     lease: float = 10.0
@@ -77,6 +79,10 @@ def rows_of(window: int) -> range:
 def places_of(window: int) -> range:
     """Give the places between which the rows of a window move."""
     return range(window * PLACES + 1, (window + 1) * PLACES + 1)
+
+
+def window_of_row(pk: int) -> int:
+    return (pk - 1) // ROWS
 
 
 def window_of_place(place: int) -> int:

@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from tests.race.checker import Verdict
 from tests.race.plan import Plan
 
+MADE_WRONG = ("broken", "forgetful", "unfenced")
+OURS = ("smartcache", *MADE_WRONG)
 NAMES = {
     "none": "no cache",
     "smartcache": "djsmartcache",
     "broken": "djsmartcache, tokens after the query",
     "forgetful": "djsmartcache, one bump in ten lost",
+    "unfenced": "djsmartcache, sessions without a fence",
     "cacheops": "django-cacheops",
     "cachalot": "django-cachalot",
     "get_or_set": "cache.get_or_set and signals",
@@ -20,10 +23,12 @@ NAMES = {
 
 def name(plan: Plan) -> str:
     parts = [NAMES[plan.adapter]]
-    if plan.adapter in ("smartcache", "broken", "forgetful"):
+    if plan.adapter in OURS:
         parts.append(plan.store)
         if plan.store == "redis":
             parts.append(plan.level or "bounded")
+        if plan.late_messages:
+            parts.append("with late messages")
     return " ".join(parts)
 
 
@@ -53,7 +58,8 @@ def linearizable(verdict: Verdict) -> str:
 def text(plan: Plan, verdict: Verdict) -> str:
     cut, committed = verdict.killed
     lines = [
-        f"  reads        {verdict.reads}, {verdict.cached:.1%} of them without the database",
+        f"  reads        {verdict.reads}, {verdict.cached:.1%} of them without the database, "
+        f"{verdict.in_sessions} in sessions",
         f"  writes       {verdict.writes} commits, {verdict.rolled_back} rolled back",
         f"  kills        {verdict.kills}, in {cut} writes, {committed} of these committed",
         f"  faults       {verdict.faults}; {verdict.replayed} writes told later, "

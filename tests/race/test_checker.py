@@ -14,6 +14,7 @@ from tests.race.history import Fault, History, Read, State, Write, assemble, fir
 from tests.race.history import reads as reads_of
 from tests.race.journal import Journal, read_value, value_of
 from tests.race.plan import Plan, first_place, places_of, rows_of
+from tests.race.tickets import Ticket, Tickets
 
 HERE, THERE = 1, 2  # processes
 PK = 1
@@ -52,10 +53,18 @@ class Story:
             states.append(State(row, write))
         return stamp
 
-    def read(self, process: int, began: float, value: object, shape: str = "row") -> None:
+    def read(
+        self,
+        process: int,
+        began: float,
+        value: object,
+        shape: str = "row",
+        *,
+        since: float | None = None,
+    ) -> None:
         key = {"place": HOME, "page": 0, "total": 0}.get(shape, PK)
         self.reads.append(
-            Read(process, began, began + 0.1, shape, key, value)  # type: ignore[arg-type]
+            Read(process, began, began + 0.1, shape, key, value, since=since)  # type: ignore[arg-type]
         )
 
     def verdict(self) -> Verdict:
@@ -159,6 +168,72 @@ def test_a_late_read_is_not_linearizable() -> None:
     story.write(1, 1.5)
     story.read(THERE, 2, 1)
     assert report.linearizable(story.verdict()) == "no"
+
+
+# --- blocks of sessions
+
+
+@pytest.mark.parametrize(("since", "late"), [(None, 0), (1.4, 0), (1.6, 1)])
+def test_a_session_has_to_contain_what_had_returned_when_its_block_began(
+    since: float | None, late: int
+) -> None:
+    story = Story(bound=2)
+    story.write(1, 1.5)
+    story.read(THERE, 1.7, 1, since=since)
+    found = story.verdict()
+    assert (found.late, found.permanent) == (late, 0)
+    assert found.worst == pytest.approx(0.2 if late else 0)
+    assert found.in_sessions == (since is not None)
+    assert found.kinds == ({"late row in a session": 1} if late else {})
+
+
+def test_a_long_block_has_the_bound_for_what_returned_since_it_began() -> None:
+    story = Story(bound=2)
+    story.write(1, 1.5)
+    story.read(THERE, 3.4, 1, since=1.2)
+    assert story.verdict().right
+    story.read(THERE, 3.6, 1, since=1.2)
+    found = story.verdict()
+    assert found.late == 1
+    assert found.worst == pytest.approx(0.1)
+
+
+def test_what_a_session_may_lack_others_may_lack_longer() -> None:
+    story = Story(bound=2)
+    story.write(1, 1.5)
+    story.read(THERE, 5.4, 1, since=5.3)
+    found = story.verdict()
+    assert (found.late, found.permanent) == (1, 0)
+    story.read(THERE, 5.6, 1, since=5.5)
+    assert story.verdict().permanent == 1
+
+
+@pytest.mark.parametrize(("since", "late"), [(1.4, 0), (1.6, 1)])
+def test_a_condition_in_a_session_contains_no_row_that_had_left(since: float, late: int) -> None:
+    pk = next(iter(home()))
+    story = Story(bound=2)
+    story.write(1, 1.5, pk=pk, place=AWAY)
+    story.read(THERE, 1.7, home(), "place", since=since)
+    assert story.verdict().late == late
+
+
+@pytest.mark.parametrize(("since", "late"), [(None, 0), (1.4, 0), (1.6, 1)])
+def test_a_sum_in_a_session_contains_what_had_returned(since: float | None, late: int) -> None:
+    story = Story(bound=2)
+    story.write(1, 1.5)
+    story.read(THERE, 1.7, story.plan.rows, "total", since=since)
+    found = story.verdict()
+    assert found.late == late
+    assert found.worst == pytest.approx(0.2 if late else 0, abs=0.05)
+
+
+@pytest.mark.parametrize(("since", "late"), [(5.9, 0), (6.1, 1)])
+def test_a_session_need_not_know_of_what_could_not_be_told(since: float, late: int) -> None:
+    story = Story(bound=2)
+    story.write(1, 1.5, queued=True)
+    story.history.replays[HERE] = [6.0]
+    story.read(THERE, 6.2, 1, since=since)
+    assert story.verdict().late == late
 
 
 # --- writers that are killed, or cut off from the store
@@ -345,7 +420,8 @@ def told(tmp_path: Path) -> Callable[..., dict[int, Path]]:
     def write(*lines: tuple[object, ...], end: str = "") -> dict[int, Path]:
         path = tmp_path / "1.journal"
         journal = Journal(path)
-        journal.read(2.0, 2.1, "row", 1, "100", computed=True)
+        journal.read(2.0, 2.1, "row", 1, "100", computed=True, since=None)
+        journal.read(2.2, 2.3, "row", 1, "100", computed=False, since=2.15)
         for line in lines:
             journal.note(*line)
         journal.close()
@@ -375,10 +451,24 @@ def test_a_history_is_put_together(told: Callable[..., dict[int, Path]]) -> None
     assert (first.earliest, first.known, first.committed) == (5.2, 5.3, True)
     assert deleted.known == 7.5 + Plan.lease
     assert history.strangers == 0
-    assert [(read.value, read.computed) for read in reads_of(journals)] == [(100, True)]
+    assert [(read.value, read.computed, read.since) for read in reads_of(journals)] == [
+        (100, True, None),
+        (100, False, 2.15),
+    ]
 
 
 def test_a_change_that_nobody_wrote_is_told(told: Callable[..., dict[int, Path]]) -> None:
     history = assemble(Plan(), told(), parse(LOG), faults=(), deaths={}, epoch=0.0)
     assert history.strangers == 3
     assert not Checker(history).verdict().right
+
+
+def test_the_last_ticket_of_another_worker_is_taken(tmp_path: Path) -> None:
+    here, there = Tickets(tmp_path, 0, 2), Tickets(tmp_path, 1, 2)
+    assert here.take() is None
+    here.give(Ticket("own", 3))
+    assert here.take() is None
+    there.give(Ticket("a:b:c", 4))
+    there.give(Ticket("d:e:f", 5))
+    assert here.take() == Ticket("d:e:f", 5)
+    assert there.take() == Ticket("own", 3)

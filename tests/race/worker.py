@@ -26,8 +26,9 @@ from django.conf import settings
 
 from tests.race import adapters
 from tests.race.journal import Journal, value_of
-from tests.race.plan import Plan, places_of, rows_of
+from tests.race.plan import Plan, places_of, rows_of, window_of_row
 from tests.race.seams import Seams, counting
+from tests.race.tickets import Ticket, Tickets
 
 PLAN = "RACE_PLAN"
 DATABASE = "RACE_DATABASE"
@@ -39,6 +40,8 @@ INDEX = "RACE_INDEX"  # among the processes that run at once
 
 SHAPES = {"row": 5.0, "place": 3.0, "total": 0.7, "page": 1.5, "key": 2.0, "task": 1.5}
 """How often each way to read is chosen."""
+IN_SESSIONS = 0.4  # the share of turns in which a thread reads in a block, at the level `session`
+BLOCK = 3  # reads of a block at most
 READ_PAUSE = 0.004  # seconds between two reads of a thread, on average
 WRITE_PAUSE = 0.02
 REPLAY_PAUSE = 0.02
@@ -55,6 +58,10 @@ class Worker:
             adapters.Place(os.environ[REDIS], os.environ[FOLDER], self.index),
         )
         self.seams = Seams(self._committing, self.adapter.after_query)
+        self._tickets: Tickets | None = None
+        if self.plan.level == "session":
+            folder = Path(os.environ[JOURNAL]).parent
+            self._tickets = Tickets(folder, self.index, self.plan.processes)
         self._writing = threading.local()
         self._stamps = itertools.count((self.number << 24) + 2)
         self._absent: list[int] = []
@@ -102,7 +109,7 @@ class Worker:
 
     # --- reading
 
-    def read(self, shape: str, key: int) -> None:
+    def read(self, shape: str, key: int, since: float | None = None) -> None:
         began = time.monotonic()
         try:
             with counting() as queries:
@@ -111,7 +118,9 @@ class Worker:
             self.journal.note("E", time.monotonic(), shape, type(error).__name__, error)
             return
         ended = time.monotonic()
-        self.journal.read(began, ended, shape, key, value_of(found), computed=queries.sent > 0)
+        value = value_of(found)
+        computed = queries.sent > 0
+        self.journal.read(began, ended, shape, key, value, computed=computed, since=since)
 
     def _keys(self, window: int) -> dict[str, range]:
         rows = rows_of(window)
@@ -136,11 +145,29 @@ class Worker:
         weights = [SHAPES[shape] for shape in shapes]
         while (now := time.monotonic()) < self._until:
             window = self.plan.window_at(now - self._begin)
-            if random.random() < 0.35:
-                window = random.randrange(self.plan.windows)
-            (shape,) = random.choices(shapes, weights)
-            self.read(shape, random.choice(self._keys(window)[shape]))
+            if self._tickets is not None and random.random() < IN_SESSIONS:
+                self._read_in_session(
+                    self._tickets, random.choices(shapes, weights, k=BLOCK), window
+                )
+            else:
+                if random.random() < 0.35:
+                    window = random.randrange(self.plan.windows)
+                (shape,) = random.choices(shapes, weights)
+                self.read(shape, random.choice(self._keys(window)[shape]))
             time.sleep(random.random() * 2 * READ_PAUSE)
+
+    def _read_in_session(self, tickets: Tickets, shapes: list[str], window: int) -> None:
+        """Read what another process has written, with its ticket, and what belongs to it; if there
+        is no ticket, with one of this process."""
+        taken = tickets.take()
+        ticket = self.adapter.ticket() if taken is None else taken.text
+        keys = self._keys(window if taken is None else window_of_row(taken.pk))
+        since = time.monotonic()
+        with self.adapter.session(ticket):
+            for shape in shapes[: random.randint(1, BLOCK)]:
+                written = taken is not None and taken.pk in keys[shape] and random.random() < 0.7
+                key = taken.pk if taken is not None and written else random.choice(keys[shape])
+                self.read(shape, key, since)
 
     def audit_on(self) -> None:
         """Audit each window before it is written to again."""
@@ -198,6 +225,8 @@ class Worker:
             self.journal.note("X", stamp, time.monotonic(), type(error).__name__, error)
         else:
             self.journal.note("A", stamp, time.monotonic(), effect)
+            if self._tickets is not None:
+                self._tickets.give(Ticket(self.adapter.ticket(), rows[0]))
         self._writing.stamp = None
         if kind == "delete" and rows[0] not in self._absent:
             self._absent.append(rows[0])

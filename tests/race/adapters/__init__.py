@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ NAMES = (
     "smartcache",
     "broken",
     "forgetful",
+    "unfenced",
     "cacheops",
     "cachalot",
     "get_or_set",
@@ -74,6 +76,15 @@ class Adapter:
     def update(self, found: QuerySet[Any], **changes: Any) -> int:
         """Update rows as the cache wants it to be done."""
         return found.update(**changes)
+
+    def ticket(self) -> str:
+        """Give a ticket for what has been written so far. Asked for at the level `session`."""
+        raise NotImplementedError
+
+    def session(self, ticket: str) -> AbstractContextManager[None]:
+        """Give a block whose reads see what was written before a ticket was given, and before the
+        block began."""
+        return nullcontext()
 
     def after_query(self) -> None:
         """Called in the thread of a query, after the delay that follows it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AbstractContextManager
 from typing import Any
 
 from tests.race import queries
@@ -46,6 +47,16 @@ class Cache(Adapter):
             "key": key,
             "task": task,
         }
+
+    def ticket(self) -> str:
+        from djsmartcache import session_ticket
+
+        return session_ticket()
+
+    def session(self, ticket: str) -> AbstractContextManager[None]:
+        from djsmartcache import smartcache_session
+
+        return smartcache_session(ticket)
 
     def queued(self) -> int:
         from djsmartcache import process
