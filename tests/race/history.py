@@ -178,12 +178,16 @@ def assemble(
 
 
 def _deleting(writes: list[Write], when: float) -> Write | None:
-    """Find the write that deleted a row at a time: those of one row never overlap."""
-    for write in writes:
+    """Find the write that deleted a row at a time: those of one row never overlap.
+
+    One that was cut short before its COMMIT has no end: of several it is the last that began.
+    """
+
+    def fits(write: Write) -> bool:
         ended = NEVER if write.returned is None else write.returned
-        if write.earliest - CLOCKS <= when <= ended + CLOCKS and not write.committed:
-            return write
-    return None
+        return write.earliest - CLOCKS <= when <= ended + CLOCKS and not write.committed
+
+    return max(filter(fits, writes), key=lambda write: write.earliest, default=None)
 
 
 def _lines(path: Path) -> Iterator[list[str]]:

@@ -457,6 +457,26 @@ def test_a_history_is_put_together(told: Callable[..., dict[int, Path]]) -> None
     ]
 
 
+def test_a_deletion_is_not_of_one_that_was_killed_long_before(
+    told: Callable[..., dict[int, Path]],
+) -> None:
+    journals = told(
+        ("W", 100, "save", 5.0, "1"),
+        ("A", 100, 5.3, 1),
+        ("W", 101, "delete", 5.5, "1"),
+        ("C", 101, 5.6),
+        ("W", 102, "delete", 6.9, "1"),
+        ("C", 102, 6.95),
+        ("A", 102, 7.1, 1),
+    )
+    history = assemble(
+        Plan(), journals, list(parse(LOG))[:2], faults=(), deaths={1: 5.7}, epoch=0.0
+    )
+    killed, deleted = history.writes[101], history.writes[102]
+    assert history.states[1][-1].write is deleted
+    assert (killed.committed, deleted.committed) == (False, True)
+
+
 def test_a_change_that_nobody_wrote_is_told(told: Callable[..., dict[int, Path]]) -> None:
     history = assemble(Plan(), told(), parse(LOG), faults=(), deaths={}, epoch=0.0)
     assert history.strangers == 3
