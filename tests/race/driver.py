@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
+import pickle
 import random
 import select
 import shutil
@@ -21,7 +23,7 @@ import psycopg
 
 from tests.race import worker as names
 from tests.race.checker import Checker, Verdict
-from tests.race.commits import SLOT, Log
+from tests.race.commits import SLOT, Commit, Log
 from tests.race.faults import HEALTHY, LONG, Faults, LateMessages
 from tests.race.history import FIRST_STAMP, Fault, assemble, reads
 from tests.race.plan import Plan, first_place
@@ -29,6 +31,7 @@ from tests.servers import PostgresServer, RedisServer
 from tests.slow_proxy import SlowProxy
 
 ROOT = Path(__file__).parents[2]
+RAN = "ran.pickle"  # in the folder of a run
 TICK = 0.01
 KILL_PAUSE = (1.0, 3.0)  # seconds between kills, while the store is healthy
 RECOVERY = 1.0  # seconds after a fault in which no worker is killed: what it queued is told
@@ -138,6 +141,36 @@ class Process:
                 file.close()
 
 
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What is known of a run besides the journals, whose names are given by process."""
+
+    plan: Plan
+    journals: dict[int, str]
+    commits: list[Commit]
+    faults: list[Fault]
+    deaths: dict[int, float]
+    epoch: float
+
+
+def judge(folder: Path) -> Verdict:
+    """Judge a run by what it left in a folder, once it is over or at any time later."""
+    ran: Ran = pickle.loads((folder / RAN).read_bytes())
+    journals = {number: folder / name for number, name in ran.journals.items()}
+    history = assemble(
+        ran.plan,
+        journals,
+        ran.commits,
+        faults=ran.faults,
+        deaths=ran.deaths,
+        epoch=ran.epoch,
+    )
+    checker = Checker(history)
+    for read in reads(journals):
+        checker.check(read)
+    return checker.verdict()
+
+
 class Race:
     """One run on servers that are there.
 
@@ -229,18 +262,16 @@ class Race:
             worker.tell("audit")
         for worker in self.workers:
             worker.hear("audited")
-        history = assemble(
+        ran = Ran(
             self.plan,
-            self.journals,
+            {number: path.name for number, path in self.journals.items()},
             log.commits(),
-            faults=self.faults.done,
-            deaths=self.deaths,
+            self.faults.done,
+            self.deaths,
             epoch=time.time() - time.monotonic(),
         )
-        checker = Checker(history)
-        for read in reads(self.journals):
-            checker.check(read)
-        return checker.verdict()
+        (self.folder / RAN).write_bytes(pickle.dumps(ran))
+        return judge(self.folder)
 
     def _end(self, worker: Process) -> None:
         """Wait until a worker is done, or dead: told to die, it may do so at its last write."""
@@ -356,7 +387,7 @@ class Servers:
         """Run a race with a store of its own.
 
         Args:
-            keep: Folder for the journals; None: they are deleted.
+            keep: Folder for what `judge` needs; None: it is deleted.
         """
         with contextlib.ExitStack() as stack:
             redis, line = None, None
