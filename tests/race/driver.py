@@ -37,7 +37,7 @@ KILL_PAUSE = (1.0, 3.0)  # seconds between kills, while the store is healthy
 RECOVERY = 1.0  # seconds after a fault in which no worker is killed: what it queued is told
 STARTING = 1  # successors that may be starting when another worker is killed: the rest race
 LAST = 0.15  # seconds of a window in which half of the kills come: what is written is the last
-PATIENCE = 60.0  # seconds for an answer of a worker, whatever the machine does besides
+PATIENCE = 300.0  # seconds for an answer of a worker, whatever the machine does besides
 ARMED = 1.0  # seconds that a worker told to die at its next COMMIT has for it
 
 
