@@ -20,6 +20,7 @@ LEVEL ?=
 STORE ?= redis
 FAULTS ?= yes
 LEASE ?= 10
+LATE ?=
 # Programs of the environment (cmake, ninja, linters) come first for everything below.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -57,9 +58,10 @@ test-package: have-test $(VENV)/test package
 	$(python) -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 race: have-test $(VENV)/test $(if $(filter all cacheops cachalot,$(ADAPTER)),$(VENV)/bench) \
-      package  ## let processes race, die and lose their store for MINUTES: ADAPTER LEVEL STORE FAULTS LEASE
+      package  ## let processes race, die and lose their store for MINUTES: ADAPTER LEVEL STORE FAULTS LATE LEASE
 	$(python) -m tests.race --minutes $(MINUTES) --adapter $(ADAPTER) --store $(STORE) \
-	  --faults $(FAULTS) --lease $(LEASE) $(if $(LEVEL),--level $(LEVEL))
+	  --faults $(FAULTS) --lease $(LEASE) $(if $(LEVEL),--level $(LEVEL)) \
+	  $(if $(LATE),--late-messages $(LATE))
 
 bench: have-test have-bench $(VENV)/bench package  ## measure beside other caches: docs/benchmarks.md
 	$(call configure,bench)

@@ -180,12 +180,15 @@ def assemble(
 def _deleting(writes: list[Write], when: float) -> Write | None:
     """Find the write that deleted a row at a time: those of one row never overlap.
 
-    One that was cut short before its COMMIT has no end: of several it is the last that began.
+    One that was cut short before its COMMIT has no end: of several it is the last that began. One
+    that has found nothing to delete is none of them.
     """
 
     def fits(write: Write) -> bool:
         ended = NEVER if write.returned is None else write.returned
-        return write.earliest - CLOCKS <= when <= ended + CLOCKS and not write.committed
+        vain = write.returned is not None and not write.raised and not write.effect
+        in_time = write.earliest - CLOCKS <= when <= ended + CLOCKS
+        return in_time and not vain and not write.committed
 
     return max(filter(fits, writes), key=lambda write: write.earliest, default=None)
 

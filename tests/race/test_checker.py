@@ -477,6 +477,22 @@ def test_a_deletion_is_not_of_one_that_was_killed_long_before(
     assert (killed.committed, deleted.committed) == (False, True)
 
 
+def test_a_deletion_is_not_of_one_that_found_nothing(
+    told: Callable[..., dict[int, Path]],
+) -> None:
+    journals = told(
+        ("W", 100, "save", 5.0, "1"),
+        ("A", 100, 5.3, 1),
+        ("W", 101, "delete", 6.9, "1"),
+        ("C", 101, 6.95),
+        ("A", 101, 7.0, 1),
+        ("W", 102, "delete", 7.01, "1"),
+        ("A", 102, 7.02, 0),
+    )
+    history = assemble(Plan(), journals, list(parse(LOG))[:2], faults=(), deaths={}, epoch=0.0)
+    assert history.states[1][-1].write is history.writes[101]
+
+
 def test_a_change_that_nobody_wrote_is_told(told: Callable[..., dict[int, Path]]) -> None:
     history = assemble(Plan(), told(), parse(LOG), faults=(), deaths={}, epoch=0.0)
     assert history.strangers == 3
