@@ -67,6 +67,7 @@ def cross(cells: Any) -> Result:
                 cells.drop(cell)
             continue
         found[write.name] = Found(write.group, outcome.stale, outcome.unaffected, outcome.dropped)
+    rows.forget(cells.unseen)  # the next one fills the same database
     return Result(cached, found)
 
 

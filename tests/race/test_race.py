@@ -11,7 +11,7 @@ from tests.race import report
 from tests.race.driver import Servers
 from tests.race.plan import Plan
 
-ROUNDS = 5  # that a broken protocol gets to be caught in: on an idle machine one is enough
+ROUNDS = 10  # that a broken protocol gets to be caught in: on an idle machine one is enough
 
 
 @pytest.fixture(scope="module")
