@@ -123,21 +123,11 @@ class Standing:
         mark = process.mark
         if process.at == "idle" and process.written < self.writes:
             if mark is not None and (mark in state.marks or not self.checks_clock):
-                bit = self.bit(p, process.written)
-                begun = process._replace(written=process.written + 1, under=mark)
-                yield (
-                    f"P{p} commits under {mark}",
-                    state._replace(
-                        db=state.db | bit,
-                        processes=put(state.processes, p, begun._replace(at="committed")),
-                    ),
-                )
+                begun = {"written": process.written + 1, "under": mark}
+                committed = state._replace(db=state.db | self.bit(p, process.written))
+                yield f"P{p} commits under {mark}", moved(committed, at="committed", **begun)
                 if self.unknown:
-                    unknown = begun._replace(at="unknown")
-                    yield (
-                        f"P{p} loses the connection at COMMIT",
-                        state._replace(processes=put(state.processes, p, unknown)),
-                    )
+                    yield f"P{p} loses the connection at COMMIT", moved(at="unknown", **begun)
             elif process.made < self.marks:
                 name = (p, process.made if self.renames else 0)
                 yield (
