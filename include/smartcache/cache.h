@@ -19,6 +19,7 @@
 // waiter, the caller knows: its `patience` is asked again and again.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -74,6 +75,7 @@ class Flight {
 // The tags of a table of which every entry of it carries one.
 struct CoarseTags {
   Tag table = 0, bulk = 0, condition_bulk = 0;
+  [[nodiscard]] std::array<Tag, 3> All() const { return {table, bulk, condition_bulk}; }
 };
 
 // A writer's marks, renewed as long as it lives. Destroying it leaves them to their lease, as a

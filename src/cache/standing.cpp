@@ -1,18 +1,8 @@
 #include "cache/standing.h"
 
-#include <array>
-#include <utility>
-
 #include "base/random.h"
 
 namespace smartcache {
-namespace {
-
-std::array<Tag, 3> TagsOf(const CoarseTags& table) {
-  return {table.table, table.bulk, table.condition_bulk};
-}
-
-}  // namespace
 
 Standing::Standing(Store& store, const Clock& clock, Keeper& keeper, Duration lease)
     : store_(store), clock_(clock), keeper_(keeper), lease_(lease) {}
@@ -87,11 +77,11 @@ void Standing::Renew() {
 }
 
 Status Standing::Send(const Mark& mark) {
-  return store_.Mark(mark.writer, lease_, TagsOf(mark.tags), {});
+  return store_.Mark(mark.writer, lease_, mark.tags.All(), {});
 }
 
 void Standing::Withdraw(const Mark& mark) {
-  const auto tags = TagsOf(mark.tags);
+  const auto tags = mark.tags.All();
   (void)store_.Bump({}, {}, {mark.writer, tags});
 }
 

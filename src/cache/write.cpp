@@ -119,7 +119,8 @@ std::unique_ptr<Marked> CacheImpl::Mark(std::span<const Tag> tags,
 std::unique_ptr<Marked> CacheImpl::Stand(std::span<const CoarseTags> tables) {
   std::vector<Tag> tags;
   for (const CoarseTags& table : tables) {
-    tags.insert(tags.end(), {table.table, table.bulk, table.condition_bulk});
+    const auto all = table.All();
+    tags.insert(tags.end(), all.begin(), all.end());
   }
   EnsureStarted();
   // Whether the store is the one that was told is known while its listener is heard.
